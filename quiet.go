@@ -116,6 +116,7 @@ func (c *Core) quietLeader(l *leader, q *coalesce.Quiet) bool {
 		return false
 	}
 	q.Leads, q.Term, q.Awaits = true, c.state.Term, 0
+	q.Confirmed = coalesce.Instant(max(c.dues[quorumDeadline]-Instant(c.config.ElectionTimeout), 0))
 	if len(l.reads.asked) > 0 {
 		q.Awaits = l.round
 	}

@@ -29,7 +29,7 @@ func many(tb testing.TB, n int) *busyPair {
 		}
 	}
 	each(func(leader, member wire.ServerID, s wire.Stand) {
-		p.settle(leader, &coalesce.Quiet{Leads: true, Term: 5, Others: []coalesce.Other{{ID: member, Level: true, Stand: s}}})
+		p.settle(leader, &coalesce.Quiet{Leads: true, Confirmed: 1 << 62, Term: 5, Others: []coalesce.Other{{ID: member, Level: true, Stand: s}}})
 	})
 	p.interval(tb)
 	each(func(leader, member wire.ServerID, s wire.Stand) {
@@ -119,7 +119,7 @@ func BenchmarkIdleInterval(b *testing.B) {
 func BenchmarkTurn(b *testing.B) {
 	p := many(b, 10_000)
 	s := stand("group/0", 5)
-	q := coalesce.Quiet{Leads: true, Term: 5, Others: []coalesce.Other{{ID: "y", Level: true, Stand: s}}}
+	q := coalesce.Quiet{Leads: true, Confirmed: 1 << 62, Term: 5, Others: []coalesce.Other{{ID: "y", Level: true, Stand: s}}}
 	var left coalesce.Left
 	b.ReportAllocs()
 	for b.Loop() {

@@ -99,6 +99,8 @@ type Quiet struct {
 	// Awaits is the round of the core's for which reads wait, or 0. The core has sent no heartbeats
 	// in it, and the Book's next round stands for it.
 	Awaits uint64
+	// Confirmed is when the last round of the leader's left that a quorum has answered.
+	Confirmed Instant
 }
 
 // An Other is what a quiet core knows of another member.

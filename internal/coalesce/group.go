@@ -153,7 +153,7 @@ func (b *Book) lead(g *group, quiet *Quiet) {
 			p.contact(b)
 			continue
 		}
-		e := p.put(b, g, &o.Stand)
+		e := p.put(b, g, &o.Stand, quiet.Confirmed)
 		g.entries = append(g.entries, e)
 		if g.awaits == 0 {
 			e.wanted = 0

@@ -18,37 +18,49 @@ const Campaigns = 256
 // first try, and of the new ones the one that came last: so it doesn't wait for thousands whose other
 // servers aren't there. The others have a quarter of the places at most.
 type line struct {
-	places int
-	// fresh are groups that wait and are new, and again are the others. taken are those that have places, in
-	// the order in which they got them.
-	fresh, again, taken row
-	takenAgain          int // how many of those that have places aren't new
+	places     int
+	rows       [3]row
+	takenAgain int // how many of those that have places aren't new
 }
+
+// The rows of a line: groups that wait and are new, the others that wait, and those that have places, in the
+// order in which they got them.
+const (
+	fresh = iota
+	again
+	taken
+)
 
 // A campaign is a group's part of a line.
 type campaign struct {
-	line        *line
-	row         *row
+	row         int
 	ahead, next *group
 	until       Instant // when its place is somebody else's, whatever has become of the group
+	founds      bool    // whether it is in the line of those that are to be founded
 	again, told bool    // whether it isn't new, and whether the core knows of the place
 }
 
-// WaitToCampaign lets a group wait until this server may campaign for it: then it takes a turn, and Left says
-// so. founds says that it is to be founded, and again that it has tried before or leaves another server
-// the first try. sooner is as Settle's.
-func (b *Book) WaitToCampaign(now Instant, id wire.GroupID, founds, again bool) (sooner bool) {
-	b.advance(now)
-	g, l := b.group(id), &b.elections
-	if founds {
-		l = &b.foundings
+// lineOf returns the line in which a group is.
+func (b *Book) lineOf(c *campaign) *line {
+	if c.founds {
+		return &b.foundings
 	}
+	return &b.elections
+}
+
+// WaitToCampaign lets a group wait until this server may campaign for it: then it takes a turn, and Left says
+// so. founds says that it is to be founded, and tried that it has tried before or leaves another server
+// the first try. sooner is as Settle's.
+func (b *Book) WaitToCampaign(now Instant, id wire.GroupID, founds, tried bool) (sooner bool) {
+	b.advance(now)
+	g := b.group(id)
 	b.leaveLine(g)
-	g.campaign = &campaign{line: l, again: again}
-	if again {
-		l.again.add(g)
+	g.campaign = &campaign{founds: founds, again: tried}
+	l := b.lineOf(g.campaign)
+	if tried {
+		l.add(again, g)
 	} else {
-		l.fresh.add(g)
+		l.add(fresh, g)
 	}
 	b.callUp(l)
 	return true
@@ -70,25 +82,26 @@ func (b *Book) leaveLine(g *group) (any bool) {
 	if c == nil {
 		return false
 	}
-	if c.again && c.row == &c.line.taken {
-		c.line.takenAgain--
+	l := b.lineOf(c)
+	if c.again && c.row == taken {
+		l.takenAgain--
 	}
-	c.row.remove(g)
+	l.remove(g)
 	g.campaign = nil
-	return b.callUp(c.line)
+	return b.callUp(l)
 }
 
 // callUp gives free places to those who wait. It returns true if there was anybody.
 func (b *Book) callUp(l *line) (any bool) {
-	for ; l.taken.length < l.places; any = true {
-		g := l.fresh.last
+	for ; l.rows[taken].length < l.places; any = true {
+		g := l.rows[fresh].last
 		if g == nil && l.takenAgain < (l.places+3)/4 {
-			g = l.again.first
+			g = l.rows[again].first
 		}
 		if g == nil {
 			break
 		}
-		g.campaign.row.remove(g)
+		l.remove(g)
 		b.take(l, g)
 		b.turn(g)
 	}
@@ -97,7 +110,7 @@ func (b *Book) callUp(l *line) (any bool) {
 
 // take gives a group a place.
 func (b *Book) take(l *line, g *group) {
-	l.taken.add(g)
+	l.add(taken, g)
 	if g.campaign.until = b.now + b.timeout; g.campaign.again {
 		l.takenAgain++
 	}
@@ -105,8 +118,8 @@ func (b *Book) take(l *line, g *group) {
 
 // claim gives a group that is to campaign at once a place, if there is one: it needs no further turn then.
 func (b *Book) claim(g *group) {
-	if l := &b.elections; g.campaign == nil && l.taken.length < l.places {
-		g.campaign = &campaign{line: l}
+	if l := &b.elections; g.campaign == nil && l.rows[taken].length < l.places {
+		g.campaign = new(campaign)
 		b.take(l, g)
 	}
 }
@@ -114,7 +127,7 @@ func (b *Book) claim(g *group) {
 // mayCampaign says whether a group has a place, and notes that its core knows that.
 func (b *Book) mayCampaign(g *group) bool {
 	c := g.campaign
-	if c == nil || c.row != &c.line.taken || c.told {
+	if c == nil || c.row != taken || c.told {
 		return false
 	}
 	c.told = true
@@ -124,16 +137,16 @@ func (b *Book) mayCampaign(g *group) bool {
 // callIn takes the places of those who have had them for too long.
 func (b *Book) callIn(l *line) {
 	for b.now >= l.until() {
-		b.leaveLine(l.taken.first)
+		b.leaveLine(l.rows[taken].first)
 	}
 }
 
 // until returns when callIn has something to do.
 func (l *line) until() Instant {
-	if l.taken.length == 0 || l.fresh.length+l.again.length == 0 {
+	if l.rows[taken].length == 0 || l.rows[fresh].length+l.rows[again].length == 0 {
 		return never
 	}
-	return l.taken.first.campaign.until
+	return l.rows[taken].first.campaign.until
 }
 
 // A row is groups of a line one behind the other.
@@ -142,10 +155,10 @@ type row struct {
 	length      int
 }
 
-// add puts a group at the end of the row.
-func (r *row) add(g *group) {
-	f := g.campaign
-	f.row, f.ahead, f.next = r, r.last, nil
+// add puts a group at the end of a row.
+func (l *line) add(row int, g *group) {
+	r, c := &l.rows[row], g.campaign
+	c.row, c.ahead, c.next = row, r.last, nil
 	if r.last == nil {
 		r.first = g
 	} else {
@@ -155,18 +168,19 @@ func (r *row) add(g *group) {
 	r.length++
 }
 
-// remove takes a group out of the row.
-func (r *row) remove(g *group) {
-	f := g.campaign
-	if f.ahead == nil {
-		r.first = f.next
+// remove takes a group out of its row.
+func (l *line) remove(g *group) {
+	c := g.campaign
+	r := &l.rows[c.row]
+	if c.ahead == nil {
+		r.first = c.next
 	} else {
-		f.ahead.campaign.next = f.next
+		c.ahead.campaign.next = c.next
 	}
-	if f.next == nil {
-		r.last = f.ahead
+	if c.next == nil {
+		r.last = c.ahead
 	} else {
-		f.next.campaign.ahead = f.ahead
+		c.next.campaign.ahead = c.ahead
 	}
 	r.length--
 }

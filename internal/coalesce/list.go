@@ -19,6 +19,9 @@ type list struct {
 	// changes are the last changes of the entries, in the order of their versions, from the version
 	// told on. One whose entry has changed again since is skipped.
 	changes []change
+	// early is no later than since of those entries whose group was heard last before they were put on the list;
+	// never if there are none.
+	early Instant
 }
 
 // An entry is a group on a list, or one that has left it, as long as the other process may not know.
@@ -28,7 +31,8 @@ type entry struct {
 	stand   wire.Stand
 	on      bool
 	at      int // its place in list.all, while it is on the list
-	// version is that of its last change, which was made at since.
+	// version is that of its last change. since is when that was made, or when the group's leader was confirmed
+	// last before that.
 	version uint64
 	since   Instant
 	// wanted is the first round to the process that the reads of the group wait for, or 0.
@@ -98,8 +102,25 @@ func (l *list) oldest() *entry {
 	return nil
 }
 
-// put puts a group on the list for a process. If the same is there already, nothing has changed.
-func (p *process) put(b *Book, g *group, stand *wire.Stand) *entry {
+// overdue returns the entries of which the other process hasn't heard, though they are no later than an instant,
+// and finds out anew which is the earliest of the rest.
+func (l *list) overdue(at Instant) (entries []*entry) {
+	l.early = never
+	for i := range l.changes {
+		switch c := &l.changes[i]; {
+		case c.stale() || !c.entry.on:
+		case c.entry.since <= at:
+			entries = append(entries, c.entry)
+		default:
+			l.early = min(l.early, c.entry.since)
+		}
+	}
+	return entries
+}
+
+// put puts a group on the list for a process. If the same is there already, nothing has changed. confirmed is when
+// its leader was: it isn't to be without an answer for longer than others because it rests.
+func (p *process) put(b *Book, g *group, stand *wire.Stand, confirmed Instant) *entry {
 	l := &p.list
 	e := l.entries[g.id]
 	if e != nil && e.on && e.group == g && e.stand == *stand && !e.doubted {
@@ -115,6 +136,10 @@ func (p *process) put(b *Book, g *group, stand *wire.Stand) *entry {
 	}
 	e.group, e.stand, e.on, e.wanted, e.excepted, e.doubted, e.kept = g, *stand, true, 0, false, false, 0
 	p.changed(b, e)
+	if confirmed < e.since {
+		e.since = confirmed
+		l.early = min(l.early, confirmed)
+	}
 	p.contact(b)
 	return e
 }
@@ -194,7 +219,7 @@ func (l *list) clear() {
 	for _, e := range l.all {
 		e.on = false
 	}
-	*l = list{entries: map[wire.GroupID]*entry{}, version: l.version + 1, begun: l.version + 1}
+	*l = list{entries: map[wire.GroupID]*entry{}, version: l.version + 1, begun: l.version + 1, early: never}
 }
 
 // maxMessage bounds the lists in one message, in bytes as they are encoded: 256 KiB with what else is

@@ -21,7 +21,7 @@ func newTrio(t *testing.T) *pair {
 func (p *pair) settle() {
 	s := stand("g", 5)
 	p.books["x"].Settle(p.now, "g", 0, &coalesce.Quiet{
-		Leads: true, Term: 5, Others: []coalesce.Other{{ID: "y", Level: true, Stand: s}, {ID: "z", Level: true, Stand: s}},
+		Leads: true, Confirmed: p.now, Term: 5, Others: []coalesce.Other{{ID: "y", Level: true, Stand: s}, {ID: "z", Level: true, Stand: s}},
 	})
 	p.exchange(nobody)
 	for _, id := range []wire.ServerID{"y", "z"} {

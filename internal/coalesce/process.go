@@ -61,6 +61,7 @@ func (b *Book) process(id wire.ServerID) *process {
 	p := b.byProcess[id]
 	if p == nil && id != b.config.Self && id != "" && len(b.processes) < maxProcesses {
 		p = &process{id: id, next: never, answerDue: never}
+		p.list.early = never
 		p.list.entries, p.holds.byGroup = map[wire.GroupID]*entry{}, map[wire.GroupID]*hold{}
 		b.byProcess[id] = p
 		b.processes = append(b.processes, p)
@@ -85,6 +86,9 @@ func (p *process) due(b *Book) Instant {
 	}
 	if p.starts > 0 {
 		due = min(due, max(p.starts, b.checks))
+	}
+	if p.list.early != never {
+		due = min(due, max(p.list.early+b.patience, b.checks))
 	}
 	if e := p.list.oldest(); e != nil {
 		due = min(due, max(e.since+b.patience, b.checks))

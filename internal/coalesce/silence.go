@@ -61,6 +61,12 @@ func (b *Book) lookAround() {
 				b.doubt(e)
 			}
 		}
+		if b.now >= p.list.early && b.now-p.list.early >= b.patience {
+			for _, e := range p.list.overdue(b.now - b.patience) {
+				b.doubt(e)
+				p.take(b, e)
+			}
+		}
 		for e := p.list.oldest(); e != nil && b.now >= e.since+b.patience; e = p.list.oldest() {
 			b.doubt(e)
 			p.take(b, e)

@@ -62,7 +62,7 @@ func (p *pair) leads(group wire.GroupID, term wire.Term) bool {
 func (p *pair) leadsWith(s wire.Stand, awaits uint64) bool {
 	p.busy[seat{"x", s.Group}] = false
 	settled, _ := p.books["x"].Settle(p.now, s.Group, 0, &coalesce.Quiet{
-		Leads: true, Term: s.Term, Others: []coalesce.Other{{ID: "y", Level: true, Stand: s}}, Awaits: awaits,
+		Leads: true, Confirmed: p.now, Term: s.Term, Others: []coalesce.Other{{ID: "y", Level: true, Stand: s}}, Awaits: awaits,
 	})
 	return settled
 }
