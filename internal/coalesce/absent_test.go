@@ -44,6 +44,36 @@ func TestGroupsOfAStartComeByThemselves(t *testing.T) {
 	require.False(t, rests(), "it should have started by now")
 }
 
+// H8: a leader that was confirmed a while before it came to rest is told as early as if it had rested since,
+// if its group doesn't get onto the list at the other process. Its core has time for a round of its own.
+func TestRestBeginsWithTheLastAnswer(t *testing.T) {
+	p := newPair(t)
+	p.interval()
+	confirmed := p.now
+	for _, id := range []wire.GroupID{"g", "h"} {
+		p.now += coalesce.Instant(election / 4)
+		p.beat("x")
+		s, at := stand(id, 5), p.now
+		if id == "g" {
+			at = confirmed
+		}
+		settled, _ := p.books["x"].Settle(p.now, id, 0, &coalesce.Quiet{Leads: true, Confirmed: at, Term: 5, Others: []coalesce.Other{{ID: "y", Level: true, Stand: s}}})
+		require.True(t, settled)
+	}
+	told := map[wire.GroupID]coalesce.Instant{}
+	for len(told) < 2 {
+		p.now = p.books["x"].Deadline()
+		require.LessOrEqual(t, p.now, confirmed+2*coalesce.Instant(election))
+		p.beat("x")
+		for _, id := range p.asked("x") {
+			require.True(t, p.turn("x", id).Doubted)
+			told[id] = p.now
+		}
+	}
+	require.LessOrEqual(t, told["g"], confirmed+coalesce.Instant(election*3/4))
+	require.Greater(t, told["h"], confirmed+coalesce.Instant(election))
+}
+
 // A process that the transport has lost doesn't keep the groups awake in which it lacks something, until it
 // is heard again.
 func TestLostProcessIsntWaitedFor(t *testing.T) {

@@ -56,13 +56,13 @@ func TestFoundingIsHurriedAndSpread(t *testing.T) {
 	}
 }
 
-// founding returns the groups that a process tries to found.
-func (h *host) founding() (groups []raft.GroupID) {
+// campaigns returns the groups that ask for votes at a process.
+func (h *host) campaigns() (groups []raft.GroupID) {
 	for _, m := range h.members {
 		if m.core == nil {
 			continue
 		}
-		if s := m.core.Status(); s.Commit == 0 && strings.HasSuffix(s.Role, "candidate") {
+		if strings.HasSuffix(m.core.Status().Role, "candidate") {
 			groups = append(groups, m.id)
 		}
 	}
@@ -79,7 +79,7 @@ func TestManyGroupsAreFoundedAFewAtATime(t *testing.T) {
 		most, tried := 0, make(map[raft.GroupID]bool)
 		led := func() bool {
 			for _, h := range w.hosts {
-				groups := h.founding()
+				groups := h.campaigns()
 				most = max(most, len(groups))
 				for _, id := range groups {
 					tried[id] = true
@@ -140,6 +140,29 @@ func TestProcessThatEndsIsSucceededAtOnce(t *testing.T) {
 			}
 		}
 	}
+}
+
+// When a process ends that leads many groups, these have leaders again soon, and each of the others campaigns for a
+// few at a time.
+func TestManyGroupsAreSucceededAFewAtATime(t *testing.T) {
+	o := options(7)
+	o.Groups, o.Elections, o.Lease = 120, 3, 0
+	w := New(o)
+	require.NoError(t, w.settle(3*time.Second))
+	dead := w.hosts[1]
+	require.Greater(t, dead.leads(), 30)
+	dead.stop()
+	w.hosts[0].lost(dead.id)
+	w.hosts[2].lost(dead.id)
+	most := 0
+	took := w.until(t, 3*time.Second, func() bool {
+		for _, h := range w.hosts {
+			most = max(most, len(h.campaigns()))
+		}
+		return w.led(dead)
+	})
+	require.Equal(t, o.Elections, most)
+	require.Less(t, took, o.Election)
 }
 
 // A group whose core has failed in a process that goes on has a candidate at most one and a half

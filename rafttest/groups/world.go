@@ -27,7 +27,8 @@ type Options struct {
 	DiskDelay      time.Duration
 	Delay, Further time.Duration // of a message: at least Delay, and less than that and Further
 	Drift          time.Duration // by how much two clocks may drift apart in a second
-	Foundings      int           // as coalesce.Config says
+	Foundings      int           // as coalesce.Config says, as Elections
+	Elections      int
 }
 
 // A World is a run.
@@ -201,7 +202,7 @@ func (h *host) start() {
 	clear(h.stuck)
 	h.book = coalesce.NewBook(coalesce.Config{
 		Self: h.id, Start: h.starts, Heartbeat: h.w.Heartbeat, ElectionTimeout: h.w.Election, Shards: shards, Now: coalesce.Instant(h.now()),
-		Foundings: h.w.Foundings,
+		Foundings: h.w.Foundings, Elections: h.w.Elections,
 	})
 	for _, m := range h.members {
 		m.start()

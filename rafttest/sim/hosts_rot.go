@@ -189,7 +189,9 @@ func (h *Hosts) cleansUp(i int) {
 	p := &h.processes[i]
 	for n, moved := 0, true; moved; n++ {
 		var err error
-		if moved, err = p.real.log.Clean(); err != nil {
+		if moved, err = p.real.log.Clean(); errors.Is(err, errDisk) {
+			return // a write has failed that nobody waited for, and nothing was to be written since
+		} else if err != nil {
 			h.fail(Recovery, nil, i, "the log can't be cleaned: %v", err)
 			return
 		}
