@@ -1,6 +1,7 @@
 package raft_test
 
 import (
+	"math"
 	"testing"
 	"time"
 
@@ -252,6 +253,26 @@ func TestNothingVouchedAfterTimeoutNow(t *testing.T) {
 	c.now += raft.Instant(heartbeat)
 	c.vouched(c.now, true)
 	require.Zero(t, c.status("a").LeaseUntil)
+}
+
+// A follower that waits until its driver lets it campaign follows nobody: its leader wasn't heard for an election
+// timeout. When it is heard again, it is followed again.
+func TestFollowerThatWaitsFollowsNobody(t *testing.T) {
+	c := quietCores(t, 0)
+	b, stand := c.servers["b"].core, c.quiet("a").Others[0].Stand
+	heard := stand.Heartbeat("a", "b")
+	c.servers["a"].cut = true
+	for b.Deadline() != raft.Instant(math.MaxInt64) {
+		require.Equal(t, raft.ServerID("a"), c.status("b").Leader)
+		c.now = b.Deadline()
+		b.Tick(c.now)
+		c.drain("b")
+	}
+	require.Empty(t, c.status("b").Leader)
+	require.Nil(t, c.quiet("b"))
+	c.deliver(heard)
+	require.Equal(t, raft.ServerID("a"), c.status("b").Leader)
+	require.Greater(t, b.Deadline(), c.now)
 }
 
 // campaigns lets time pass until a server asks for votes by its own clock.
