@@ -234,11 +234,11 @@ func (h *Hosts) settleSuccession() {
 // nothing.
 const idleElections = 30
 
-// storing reports whether any server that isn't frozen is taking a snapshot.
-func (h *Hosts) storing() bool {
+// works reports whether any server that isn't frozen is taking a snapshot, or reading its log.
+func (h *Hosts) works() bool {
 	for _, w := range h.worlds {
 		for i := range h.n {
-			if s := &w.servers[i]; s.up && s.capture != nil && s.frozen == frozenNot {
+			if s := &w.servers[i]; w.captures() || s.up && s.frozen == frozenNot && s.core.Scrubs() {
 				return true
 			}
 		}
@@ -257,8 +257,8 @@ func (h *Hosts) settleIdle() {
 	busy := ""
 	limit := idleElections * h.worlds[0].slowest()
 	h.loop(never, func() bool {
-		if h.storing() {
-			begun = h.now // how long a snapshot takes is a question of the disk
+		if h.works() {
+			begun = h.now // how long that takes is a question of the disk, and of the rate
 		}
 		busy = h.busy()
 		return busy == "" || h.now-begun > limit

@@ -171,8 +171,8 @@ func (w *World) beginSettling() (c settling) {
 
 // settling reports whether the cluster has settled, or has made no progress for too long.
 func (w *World) settling(c *settling) bool {
-	if now := w.place(); now != c.place {
-		c.moved, c.place = w.now, now
+	if now := w.place(); now != c.place || w.captures() {
+		c.moved, c.place = w.now, now // how long a snapshot takes is a question of the disk
 	}
 	if w.settled() {
 		if w.probes != [MaxServers]int64{} {
@@ -184,6 +184,16 @@ func (w *World) settling(c *settling) bool {
 		c.calls, c.limit = open, w.stats.Events+w.patience
 	}
 	return w.now-c.moved > SettleElections*c.slowest || w.stats.Events > min(c.limit, c.most)
+}
+
+// captures reports whether any server that isn't frozen is taking a snapshot.
+func (w *World) captures() bool {
+	for i := 0; i < w.n; i++ {
+		if s := &w.servers[i]; s.up && s.frozen == frozenNot && s.capture != nil {
+			return true
+		}
+	}
+	return false
 }
 
 // settles checks the cluster when it has settled, or should have. It reports whether all is well.
