@@ -72,8 +72,7 @@
 //   - The room of the process's disk goes to Book.Room whenever it is asked for. When the disk becomes
 //     full, or roomy again, each group takes a turn in which Core.Room is told.
 //   - A group is founded: Coalesced.Found, before its first turn. The first server of the list, which
-//     differs from group to group, campaigns at once, unless this process founds many groups already
-//     (WaitToFound).
+//     differs from group to group, campaigns at once, unless this process founds many groups already.
 //
 // # Loss of a process
 //
@@ -88,7 +87,8 @@
 //
 // Ten thousand groups that speak for themselves are more than two processors take. If each of them spoke
 // again when its answer is late, they would never be silent again. So a group goes onto the lists with an
-// answer to any of the last rounds (raft.Core.Quiet), not to the very last one alone. And a process founds so
-// many groups at a time that their votes are counted before anybody asks anew (Foundings): the rest wait,
-// and vote for others meanwhile.
+// answer to any of the last rounds (raft.Core.Quiet), not to the very last one alone; it has to be heard of again
+// as soon as if it had been there since that answer (Quiet.Confirmed). And a process campaigns for so many
+// groups at a time that their votes are counted before anybody asks anew (Campaigns, WaitToCampaign): the
+// rest wait, and vote for others meanwhile.
 package coalesce
