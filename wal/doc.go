@@ -267,7 +267,8 @@
 // Segments are at least four times as large as the newest heads of all groups, whatever Options.SegmentSize
 // says: otherwise each would hold little but heads, and cleaning would have no end.
 //
-// The log takes at most twice what is needed and four segments, or the cleaner owes it. A shared record
+// What is written in the log is at most twice what is needed and four segments, or the cleaner owes it.
+// Segments may be larger by as much as a record takes, since a record lies in one of them. A shared record
 // moves no more bytes than it has new ones; while nothing is written, and a tenth of the time while
 // something is, 256 KiB are moved each 10 ms. Two things hold the cleaner up: a full disk, as long as
 // the record doesn't fit into what is filled already, since the reserve is for writes; and a group that

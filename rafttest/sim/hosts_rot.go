@@ -207,8 +207,9 @@ func (h *Hosts) cleansUp(i int) {
 // maxCleans is more steps than a cleaner takes: in each it moves all that is needed of a segment.
 const maxCleans = 300
 
-// checkSize checks how much a log takes whose cleaner has done what it owes. A group that is refused keeps
-// what is behind it.
+// checkSize checks how much is written in a log whose cleaner has done what it owes, and how large its files
+// are: a segment may end with less room than the next record takes. A group that is refused keeps what is
+// behind it.
 func (h *Hosts) checkSize(i int) {
 	p := &h.processes[i]
 	holders := p.real.log.Holders()
@@ -219,19 +220,24 @@ func (h *Hosts) checkSize(i int) {
 		h.fail(LogCleaned, nil, i, "the log takes more than it should, held up by group %q and %d others, and nothing is moved", holders[0].Group, len(holders)-1)
 		return
 	}
-	takes, largest := int64(0), h.params.Segment
-	for _, name := range p.real.fs.Names() {
-		if path.Ext(name) == ".wal" {
-			size := int64(p.real.fs.Size(name))
-			takes, largest = takes+size, max(largest, size)
-		}
+	files := p.real.fs.Clone()
+	files.Kill()
+	report, err := wal.Inspect(walDir, wal.Options{FS: files}, nil)
+	if err != nil || report.Err != nil {
+		h.fail(LogCleaned, nil, i, "the log can't be looked at: %v", errors.Join(err, report.Err))
+		return
+	}
+	written, takes, largest := int64(0), int64(0), h.params.Segment
+	for i := range report.Segments {
+		s := &report.Segments[i]
+		written, takes, largest = written+s.End, takes+s.Size, max(largest, s.Size)
 	}
 	needed := int64(0)
 	for _, w := range h.worlds {
 		needed += w.servers[i].disk.needs()
 	}
-	if limit := 2*needed + 8*largest; takes > limit {
-		h.fail(LogCleaned, nil, i, "the log takes %d bytes, and its groups need %d: %d are allowed", takes, needed, limit)
+	if limit := 2*needed + 8*largest; written > limit || takes > 2*limit {
+		h.fail(LogCleaned, nil, i, "%d bytes of %d are written in the log, and its groups need %d: %d are allowed", written, takes, needed, limit)
 	}
 	h.stats.Cleaned++
 }

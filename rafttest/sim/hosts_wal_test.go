@@ -2,10 +2,11 @@ package sim
 
 import (
 	"bytes"
-	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/e17579a5/raft"
 )
 
 // logFaults returns the parameters of a seed on real logs. In every other run hardly anything happens but
@@ -162,14 +163,21 @@ func TestHostLogsCanBreak(t *testing.T) {
 			w.servers[i].disk.state.Term++
 			w.step(Event{Op: OpStart, Server: int8(i)}, nil)
 		}},
-		"the log takes": {LogCleaned, func(h *Hosts, i int) {
-			for n := range 30 {
-				file, err := h.processes[i].real.fs.Create(fmt.Sprintf("%s/%d.wal", walDir, n))
-				require.NoError(t, err)
-				_, err = file.WriteAt(make([]byte, h.params.Segment), 0)
-				require.NoError(t, err)
+		"are written in the log": {LogCleaned, func(h *Hosts, i int) {
+			group, err := h.processes[i].real.log.Group("one that the simulator doesn't know")
+			require.NoError(t, err)
+			for n := range raft.Index(80) {
+				entries := []raft.Entry{{Index: n + 1, Term: 1, Data: make([]byte, 1000)}}
+				require.NoError(t, group.Write(raft.Write{State: raft.DurableState{HardState: raft.HardState{Term: 1}}, Entries: entries}))
 			}
 			h.cleansUp(i)
+		}},
+		"the log can't be looked at": {LogCleaned, func(h *Hosts, i int) {
+			files := h.processes[i].real.fs
+			for _, name := range files.Names() {
+				require.NoError(t, files.Remove(name))
+			}
+			h.checkSize(i)
 		}},
 		"is corrupt": {Recovery, func(h *Hosts, i int) { // in silence
 			p := &h.processes[i]
