@@ -78,6 +78,9 @@ func (c *Core) inquire() {
 	c.ask()
 }
 
+// maxAskAgain is after how many election timeouts at most a server of many groups asks once more.
+const maxAskAgain = 4
+
 // ask sends this start to those who haven't answered.
 func (c *Core) ask() {
 	for _, to := range c.otherServers() {
@@ -85,10 +88,12 @@ func (c *Core) ask() {
 			c.send(to.ID, wire.Started{}.Message())
 		}
 	}
-	// Where many groups start at once, an answer may wait behind those of all others.
+	// Where many groups start at once, an answer may wait behind those of all others. It doesn't come sooner
+	// by asking again and again.
 	again := c.config.Heartbeat
 	if c.config.Coalesced {
-		again = max(again, c.config.ElectionTimeout/2)
+		waited := time.Duration(c.now - c.inquiry.since)
+		again = max(again, min(waited, maxAskAgain*c.config.ElectionTimeout), c.config.ElectionTimeout/2)
 	}
 	c.arm(inquiryDeadline, again)
 }

@@ -44,6 +44,44 @@ func TestGroupsOfAStartComeByThemselves(t *testing.T) {
 	require.False(t, rests(), "it should have started by now")
 }
 
+// H7: as long as more and more groups of a process that has started anew come, the rest are still on their way.
+func TestGroupsOfAStartComeOneAfterTheOther(t *testing.T) {
+	p := newPair(t)
+	require.True(t, p.leads("other", 1))
+	p.interval() // x has heard of y's first start
+	p.books["x"].Lost(p.now, "y")
+	absent := coalesce.Quiet{Leads: true, Term: 5, Others: []coalesce.Other{{ID: "y"}}}
+	groups := []wire.GroupID{"a", "b", "c"}
+	for _, id := range groups {
+		p.turn("x", id)
+		settled, _ := p.books["x"].Settle(p.now, id, 0, &absent)
+		require.True(t, settled)
+	}
+	p.begin("y")
+	p.deliver(p.beat("y")...)
+	p.now += coalesce.Instant(heartbeat)
+	p.deliver(p.beat("x")...)
+	p.deliver(p.beat("y")...)
+	p.asked("x")
+	heard := p.now
+	for n := 1; ; n++ {
+		p.now += coalesce.Instant(heartbeat)
+		p.deliver(p.beat("x")...)
+		p.deliver(p.beat("y")...)
+		if asked := p.asked("x"); slices.Contains(asked, "c") {
+			require.NotContains(t, asked, wire.GroupID("a"), "it has come")
+			break
+		}
+		require.Less(t, p.now-heard, coalesce.Instant(4*election))
+		if n%9 == 0 && n/9 <= 2 { // one comes in each election timeout, but the last one doesn't
+			id := groups[n/9-1]
+			p.turn("x", id)
+			require.True(t, p.leads(id, 5))
+		}
+	}
+	require.Greater(t, p.now-heard, coalesce.Instant(2*election))
+}
+
 // H8: a leader that was confirmed a while before it came to rest is told as early as if it had rested since,
 // if its group doesn't get onto the list at the other process. Its core has time for a round of its own.
 func TestRestBeginsWithTheLastAnswer(t *testing.T) {

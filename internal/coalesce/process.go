@@ -34,6 +34,7 @@ type process struct {
 	// groups there are on their way, because the process has started anew; 0 if they aren't.
 	absences int
 	starts   Instant
+	missed   int // absences when starts was set
 	// cut says that the transport has lost the process, which wasn't heard since.
 	cut bool
 
@@ -201,7 +202,7 @@ func (b *Book) startedAnew(p *process, start uint64) {
 	if p.start != 0 {
 		b.forget(p)
 		p.unanswered()
-		p.starts = b.now + b.timeout
+		p.starts, p.missed = b.now+b.timeout, p.absences
 	}
 	p.start = start
 }

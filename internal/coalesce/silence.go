@@ -46,8 +46,7 @@ func (b *Book) lookAround() {
 			b.lose(p)
 		}
 		if p.starts > 0 && b.now >= p.starts {
-			p.starts = 0
-			b.lookAfter(p)
+			b.moreStart(p)
 		}
 		if p.live && b.now >= p.sent+b.patience {
 			for _, e := range p.list.all {
@@ -81,6 +80,17 @@ func (b *Book) lookAround() {
 			b.silence(i)
 		}
 	}
+}
+
+// moreStart looks after the groups of a process that has started anew, unless more of them have started lately:
+// then the rest are still on their way.
+func (b *Book) moreStart(p *process) {
+	if p.absences < p.missed {
+		p.starts, p.missed = b.now+b.timeout, p.absences
+		return
+	}
+	p.starts = 0
+	b.lookAfter(p)
 }
 
 // silence takes the groups of a shard from all lists. Their cores take turns when the shard does
