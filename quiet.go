@@ -55,7 +55,7 @@ func (c *Core) still() bool {
 	if l.applied < l.last || l.stable < l.last || len(l.lost) > 0 || c.witnessed > l.last {
 		return false
 	}
-	if o.dirty || o.snapshot != nil || o.compact != 0 || len(o.flights)+len(o.held)+len(o.ready) > 0 {
+	if o.dirty || o.snapshot != nil || o.compact != 0 || len(o.flights)+len(o.held) > 0 {
 		return false
 	}
 	if s.named != nil || s.taking != nil || s.taken != nil || s.restore != restoreNot || s.needed() || len(c.demands) > 0 {

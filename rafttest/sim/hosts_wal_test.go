@@ -7,6 +7,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/e17579a5/raft"
+	"github.com/e17579a5/raft/rafttest/simfs"
+	"github.com/e17579a5/raft/wal"
 )
 
 // logFaults returns the parameters of a seed on real logs. In every other run hardly anything happens but
@@ -164,19 +166,11 @@ func TestHostLogsCanBreak(t *testing.T) {
 			w.step(Event{Op: OpStart, Server: int8(i)}, nil)
 		}},
 		"are written in the log": {LogCleaned, func(h *Hosts, i int) {
-			group, err := h.processes[i].real.log.Group("one that the simulator doesn't know")
-			require.NoError(t, err)
-			for n := range raft.Index(80) {
-				entries := []raft.Entry{{Index: n + 1, Term: 1, Data: make([]byte, 1000)}}
-				require.NoError(t, group.Write(raft.Write{State: raft.DurableState{HardState: raft.HardState{Term: 1}}, Entries: entries}))
-			}
+			writesUnseen(t, h.processes[i].real.log)
 			h.cleansUp(i)
 		}},
 		"the log can't be looked at": {LogCleaned, func(h *Hosts, i int) {
-			files := h.processes[i].real.fs
-			for _, name := range files.Names() {
-				require.NoError(t, files.Remove(name))
-			}
+			removeAll(t, h.processes[i].real.fs)
 			h.checkSize(i)
 		}},
 		"is corrupt": {Recovery, func(h *Hosts, i int) { // in silence
@@ -198,5 +192,22 @@ func TestHostLogsCanBreak(t *testing.T) {
 		require.NotNil(t, r.Violation, what)
 		require.Equal(t, c.name, r.Violation.Name, r.Violation.Detail)
 		require.Contains(t, r.Violation.Detail, what)
+	}
+}
+
+// writesUnseen writes to a group that the simulator doesn't know.
+func writesUnseen(t *testing.T, log *wal.Log) {
+	group, err := log.Group("unseen")
+	require.NoError(t, err)
+	for n := range raft.Index(80) {
+		entries := []raft.Entry{{Index: n + 1, Term: 1, Data: make([]byte, 1000)}}
+		require.NoError(t, group.Write(raft.Write{State: raft.DurableState{HardState: raft.HardState{Term: 1}}, Entries: entries}))
+	}
+}
+
+// removeAll removes all files.
+func removeAll(t *testing.T, files *simfs.FS) {
+	for _, name := range files.Names() {
+		require.NoError(t, files.Remove(name))
 	}
 }
