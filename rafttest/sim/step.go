@@ -482,8 +482,10 @@ func (w *World) impersonate(e *Event, s *server) bool {
 		m = probe.Message()
 	}
 	m = m.In(l.envelope)
-	s.core.Receive(w.local(s), w.marked(s, &m))
+	marked := w.marked(s, &m)
+	s.core.Receive(w.local(s), marked)
 	w.answered(int(e.Server), &m)
+	w.checkRefused(int(e.Server), marked.Stranger)
 	return true
 }
 
