@@ -271,3 +271,26 @@ func TestStartAsksTheLatestMembers(t *testing.T) {
 		require.Equal(t, !grows, takesPart, "a has answered, of %d members before the snapshot and %d since", len(before), len(after))
 	}
 }
+
+// A server of many groups whose questions nobody answers asks less and less often, and goes on asking.
+func TestStartAsksLessOften(t *testing.T) {
+	c := newCoresWith(t, 3, func(config *raft.CoreConfig) { config.Coalesced = true })
+	c.elect("a")
+	c.propose("a", "x")
+	var asked []raft.Instant
+	c.lost = func(m *wire.Message) bool {
+		if m.Kind() == wire.KindStarted && m.To == "a" {
+			asked = append(asked, c.now)
+		}
+		return true
+	}
+	c.start("b")
+	c.pass(30 * election)
+	for i := 2; i < len(asked); i++ {
+		gap := asked[i] - asked[i-1]
+		require.GreaterOrEqual(t, gap, asked[i-1]-asked[i-2])
+		require.LessOrEqual(t, gap, 5*raft.Instant(election))
+	}
+	require.LessOrEqual(t, len(asked), 12)
+	require.Greater(t, asked[len(asked)-1], c.now-5*raft.Instant(election))
+}

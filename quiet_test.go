@@ -224,6 +224,25 @@ func TestVouchedAsOfThen(t *testing.T) {
 	require.Equal(t, "follower", c.status("a").Role, "that is too long ago")
 }
 
+// An answer that is about to leave keeps no leader from resting: the driver's next round stands for the one that a
+// read needs.
+func TestReadIsSilentBesideAnAnswer(t *testing.T) {
+	for _, beside := range []bool{false, true} {
+		c := quietCores(t, 0)
+		a := c.servers["a"].core
+		if beside {
+			m := wire.IdentityRequest{}.Message().In(wire.Envelope{From: "b", To: "a"})
+			m.Stranger = true
+			a.Receive(c.now, m)
+		}
+		a.Read(c.now)
+		c.drain("a")
+		require.Empty(t, c.take(is(wire.KindHeartbeat)))
+		require.Equal(t, beside, len(c.network) > 0)
+		require.NotZero(t, c.quiet("a").Awaits)
+	}
+}
+
 // A leader that is the only voter begins no round that its learners weren't asked in. It would come to
 // rest no more, since they haven't answered the last one.
 func TestNothingVouchedBeginsNoRound(t *testing.T) {

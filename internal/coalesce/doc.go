@@ -38,9 +38,9 @@
 //	    of its groups: they leave the lists.
 //	H7  A group whose leader is quiet stays so while a member's process isn't heard. When that process
 //	    comes back, the group takes a turn, and the leader looks after that member.
-//	    A process that has started anew has an election timeout for that, and another one as long as more of its
-//	    groups come: as each of them starts, it speaks for itself, and the rest are looked after then. One that the transport has lost counts as one
-//	    that isn't heard.
+//	    A process that has started anew has an election timeout for that, and another one as long as more of
+//	    its groups come: as each of them starts, it speaks for itself, and the rest are looked after then. One
+//	    that the transport has lost counts as one that isn't heard.
 //	H8  A covered member's core isn't told of heartbeats. When the list lapses, or the entry goes, the
 //	    core is told when it last heard its leader, and its own clocks run from there. A leader's core
 //	    takes a turn when a member's process stops answering.

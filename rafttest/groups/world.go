@@ -27,8 +27,8 @@ type Options struct {
 	DiskDelay      time.Duration
 	Delay, Further time.Duration // of a message: at least Delay, and less than that and Further
 	Drift          time.Duration // by how much two clocks may drift apart in a second
-	Foundings      int           // as coalesce.Config says, as Elections
-	Elections      int
+	// Foundings and Elections are as in coalesce.Config.
+	Foundings, Elections int
 }
 
 // A World is a run.

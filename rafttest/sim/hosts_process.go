@@ -79,7 +79,7 @@ func (h *Hosts) starts(i int, cut int64) bool {
 	c := h.params.config(i)
 	p.book = coalesce.NewBook(coalesce.Config{
 		Self: p.id, Start: p.start, Heartbeat: c.Heartbeat, ElectionTimeout: c.ElectionTimeout, Shards: hostShards, Now: coalesce.Instant(h.local(i)),
-		Foundings: int(p.start % 3), // often few; elections are as many as there are groups
+		Foundings: int(p.start % 3), // often few; elections have more places than there are groups
 	})
 	return true
 }
