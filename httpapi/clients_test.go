@@ -164,12 +164,12 @@ func (c *crowd) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		httpapi.Fail(w, err)
 		return
 	}
-	if command.Sequence <= wire.MaxSessionCommands {
-		c.arrived.Done()
-	}
 	c.mu.Lock()
 	c.highest = max(c.highest, command.Sequence)
 	c.mu.Unlock()
+	if command.Sequence <= wire.MaxSessionCommands {
+		c.arrived.Done()
+	}
 	if command.Sequence == 1 {
 		c.arrived.Wait()
 		c.mu.Lock()

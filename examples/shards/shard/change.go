@@ -181,7 +181,8 @@ func (t *Table) begin(shard int, m Move) {
 	}
 }
 
-// place begins the move that an operator asks for. If it is under way or done already, nothing happens.
+// place begins the move that an operator asks for. If it is done already, or will be by the move
+// that is under way, no other one begins.
 func (t *Table) place(p *Placing) *Refusal {
 	if p.Shard < 0 || p.Shard >= len(t.Shards) {
 		return refuse("no_such_shard", "there are %d shards", len(t.Shards))
@@ -192,10 +193,11 @@ func (t *Table) place(p *Placing) *Refusal {
 		return nil
 	}
 	has := func(id raft.ServerID) bool { return slices.Contains(s.Members, id) }
+	will := func(id raft.ServerID) bool { return slices.Contains(s.after(), id) }
 	switch {
 	case to == nil || t.Server(p.From) == nil:
 		return refuse("no_such_server", "there is no server %q, or no server %q", p.From, p.To)
-	case s.Move != nil && s.Move.From == p.From && s.Move.To == p.To, p.From != p.To && has(p.To) && !has(p.From):
+	case p.From != p.To && will(p.To) && !will(p.From):
 		s.Placed = true
 		return nil
 	case to.Leaving:

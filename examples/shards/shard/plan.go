@@ -8,7 +8,8 @@ import (
 
 // plan returns moves to begin, so that at most limit are under way: away from servers that are leaving
 // first, and then from the server with the most shards to the one with the fewest, while they differ by
-// more than one. Shards that an operator has placed move for servers that are leaving alone. What it returns follows from the table alone, and a move that is under way counts as done.
+// more than one. Shards that an operator has placed move only for servers that are leaving. What it
+// returns follows from the table alone, and a move that is under way counts as done.
 func (t *Table) plan(limit int) (shards []int, moves []Move) {
 	load := map[raft.ServerID]int{} // of the servers that stay
 	for _, s := range t.Servers {

@@ -129,6 +129,7 @@ func TestPlacing(t *testing.T) {
 	place := Change{Place: &Placing{0, "a", "d"}}
 	change(place)
 	change(place) // it is on its way
+	require.Equal(t, "moving", table.apply(&Change{Place: &Placing{0, "d", "b"}}).Code, "d is to have it soon")
 	finish()
 	change(place) // it is there
 	require.Equal(t, []raft.ServerID{"b", "c", "d"}, table.Shards[0].Members)
