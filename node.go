@@ -164,11 +164,12 @@ func newNode(config Config, group GroupID, host *Host) (*Node, *loop, error) {
 		inbox: inbox{
 			maxMessages: config.MaxInboxMessages, maxMessageBytes: config.MaxInboxBytes,
 			maxProposals: config.MaxPending, maxCommandBytes: config.MaxPendingBytes,
-			// The first turn comes at once: it tells the transport who the members are.
-			gathering: &gathering{intake: intake{some: true}}, bounded: host != nil,
+			bounded: host != nil,
 		},
 		lanes: lanes{applier: applier}, moved: moved,
 	}
+	n.inbox.lock()
+	n.inbox.added() // the first turn comes at once: it tells the transport who the members are
 	if host == nil {
 		n.makeLanes()
 	} else {

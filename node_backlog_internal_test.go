@@ -53,7 +53,7 @@ func TestForwardsHaveALine(t *testing.T) {
 		in.receive(wire.ForwardRequest{}.Message())
 	}
 	in.receive(wire.HeartbeatResponse{}.Message())
-	var got intake
+	got := new(intake)
 	require.True(t, in.take(&got, false))
 	require.Equal(t, wire.KindHeartbeatResponse, got.messages[0].Kind())
 	require.Len(t, got.messages, maxTurn)
@@ -80,7 +80,7 @@ func TestCallerGivesUpInTheBacklog(t *testing.T) {
 		last = &waiter{}
 		require.NoError(t, in.propose(last, Proposal{}))
 	}
-	var got intake
+	got := new(intake)
 	require.True(t, in.take(&got, false))
 	require.Len(t, got.proposals, maxTurn)
 	got.reset()
@@ -94,18 +94,18 @@ func TestCallerGivesUpInTheBacklog(t *testing.T) {
 // A crowdedInbox is an inbox with what is known to wait there.
 type crowdedInbox struct {
 	*inbox
-	got                          intake
+	got                          *intake
 	messages, forwards           int // how many have come
 	takenMessages, takenForwards int
 	waiting                      map[*waiter]int // to the bytes of the command
 }
 
 func (in *crowdedInbox) takeTurn(t require.TestingT) {
-	got := &in.got
-	if !in.take(got, false) {
+	if !in.take(&in.got, false) {
 		require.True(t, in.backlog.empty())
 		return
 	}
+	got := in.got
 	for i := range got.messages {
 		if m := &got.messages[i]; m.Kind() == wire.KindForwardRequest {
 			in.takenForwards++
@@ -180,7 +180,7 @@ func (in *crowdedInbox) check(t *rapid.T) {
 // the limits is what waits.
 func TestBacklogLosesNothing(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		in := &crowdedInbox{inbox: boundedInbox(), waiting: map[*waiter]int{}}
+		in := &crowdedInbox{inbox: boundedInbox(), got: new(intake), waiting: map[*waiter]int{}}
 		t.Repeat(map[string]func(*rapid.T){
 			"messages": func(t *rapid.T) {
 				data := make([]byte, rapid.SampledFrom([]int{0, 0, 9000}).Draw(t, "bytes"))

@@ -328,7 +328,7 @@ func (h *Host) start(group GroupID) (*Node, error) {
 	}
 	h.mu.Unlock()
 	if err != nil {
-		l.desk = new(desk)
+		l.desk = newDesk()
 		n.ended(l, errClose, false)
 		return nil, err
 	}

@@ -43,7 +43,7 @@ func TestSnapshotsAreSentInTurn(t *testing.T) {
 		var told []func() int // how often each group has told its core that it waits, or doesn't any more
 		send := func(to ServerID) (stop func()) {
 			ctx, cancel := context.WithCancel(t.Context())
-			group := transfers{Node: &Node{config: nodeConfig{CoreConfig: new(CoreConfig), Storage: emptySnapshot{}, Transport: transport}, pools: &pools{snapshots: snapshots}, inbox: inbox{gathering: new(gathering)}}}
+			group := transfers{Node: &Node{config: nodeConfig{CoreConfig: new(CoreConfig), Storage: emptySnapshot{}, Transport: transport}, pools: &pools{snapshots: snapshots}, inbox: inbox{gathering: &gathering{intake: new(intake)}}}}
 			told = append(told, func() int { return len(group.inbox.gathering.intake.reports) })
 			header := wire.SnapshotStream{}.Message().In(wire.Envelope{To: to})
 			go func() {

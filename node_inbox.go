@@ -36,7 +36,7 @@ type inbox struct {
 
 // A gathering is what has come and wasn't taken.
 type gathering struct {
-	intake  intake
+	intake  *intake
 	backlog backlog
 }
 
@@ -44,7 +44,7 @@ type gathering struct {
 func (in *inbox) lock() {
 	in.mu.Lock()
 	if in.gathering == nil {
-		in.gathering = new(gathering)
+		in.gathering = &gathering{intake: new(intake)}
 	}
 }
 
@@ -151,11 +151,28 @@ const keepIntake = 16 << 10
 
 // reset empties the intake and lets go of what it held.
 func (got *intake) reset() {
-	*got = intake{
-		batches: emptied(got.batches), fetched: emptied(got.fetched), reports: emptied(got.reports),
-		messages: emptied(got.messages), forwards: emptied(got.forwards), lost: emptied(got.lost),
-		proposals: emptied(got.proposals), reads: emptied(got.reads), calls: emptied(got.calls),
-		cancels: emptied(got.cancels), queries: emptied(got.queries),
+	got.some, got.resign, got.asked, got.unfinished = false, false, false, false
+	got.persisted, got.writes, got.since, got.load = 0, 0, 0, load{}
+	if got.stop != nil {
+		got.stop = nil
+	}
+	empty(&got.batches)
+	empty(&got.fetched)
+	empty(&got.lost)
+	empty(&got.messages)
+	empty(&got.forwards)
+	empty(&got.proposals)
+	empty(&got.reads)
+	empty(&got.calls)
+	empty(&got.cancels)
+	empty(&got.queries)
+	empty(&got.reports)
+}
+
+// empty empties a slice, which nearly always is empty.
+func empty[T any](s *[]T) {
+	if len(*s) > 0 {
+		*s = emptied(*s)
 	}
 }
 
@@ -172,7 +189,7 @@ func emptied[T any](s []T) []T {
 // group in a host may hand in. If nothing is there, it returns false, and rouse is called when something
 // comes. What was applied is no reason to return true unless it is awaited: it is then taken together
 // with whatever comes next.
-func (in *inbox) take(got *intake, awaited bool) bool {
+func (in *inbox) take(got **intake, awaited bool) bool {
 	in.lock()
 	defer in.mu.Unlock()
 	in.sleeping = !in.intake.some && !(awaited && len(in.intake.batches) > 0)
@@ -182,7 +199,7 @@ func (in *inbox) take(got *intake, awaited bool) bool {
 	}
 	in.intake, *got = *got, in.intake
 	if in.bounded {
-		in.share(got)
+		in.share(*got)
 	}
 	return true
 }
@@ -227,7 +244,7 @@ func (in *inbox) messages() int {
 func (in *inbox) receive(m wire.Message) {
 	bulk, size := bulkOf(&m)
 	in.lock()
-	got := &in.intake
+	got := in.intake
 	switch {
 	case in.closed != nil:
 		in.mu.Unlock()
@@ -276,7 +293,7 @@ func (in *inbox) lost(id ServerID) {
 // propose takes a proposal. It returns an error if it hasn't taken it.
 func (in *inbox) propose(w *waiter, p Proposal) error {
 	in.lock()
-	got := &in.intake
+	got := in.intake
 	switch refused := in.refused; {
 	case refused != nil:
 		in.mu.Unlock()
@@ -356,7 +373,7 @@ func (in *inbox) cancel(w *waiter, reason error) {
 func (in *inbox) withdraw(w *waiter) bool {
 	in.lock()
 	defer in.mu.Unlock()
-	got := &in.intake
+	got := in.intake
 	got.cancels = slices.DeleteFunc(got.cancels, func(c canceled) bool { return c.waiter == w })
 	before := in.proposals() + in.reads() + len(got.calls)
 	proposal := func(p proposed) bool {
@@ -470,13 +487,13 @@ func (in *inbox) resign() {
 }
 
 // close lets nothing in any more, and returns what had gathered.
-func (in *inbox) close(reason error) intake {
+func (in *inbox) close(reason error) *intake {
 	in.lock()
 	defer in.mu.Unlock()
 	in.refused, in.closed = reason, reason
 	rest := in.intake
 	rest.proposals = slices.Concat(in.backlog.proposals.rest(), rest.proposals)
 	rest.reads = slices.Concat(in.backlog.reads.rest(), rest.reads)
-	in.intake, in.backlog = intake{}, backlog{}
+	in.intake, in.backlog = new(intake), backlog{}
 	return rest
 }

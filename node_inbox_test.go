@@ -2,6 +2,7 @@ package raft
 
 import (
 	"errors"
+	"reflect"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -26,7 +27,7 @@ func TestInboxDropsAppendsAndForwardsFirst(t *testing.T) {
 		return wire.AppendRequest{Entries: []Entry{{Data: make([]byte, bytes+wire.EntryOverhead)}}}.Message()
 	}
 	kinds := func(in *inbox) map[wire.Kind]int {
-		var got intake
+		got := new(intake)
 		in.take(&got, false)
 		kinds := map[wire.Kind]int{}
 		for _, m := range got.messages {
@@ -63,7 +64,7 @@ func TestInboxDropsAppendsAndForwardsFirst(t *testing.T) {
 	for range 2 * wire.MaxMembers {
 		in.lost("x")
 	}
-	var got intake
+	got := new(intake)
 	in.take(&got, false)
 	require.Len(t, got.lost, wire.MaxMembers)
 }
@@ -76,11 +77,12 @@ func TestInboxBoundsCallers(t *testing.T) {
 	}
 	require.ErrorIs(t, in.propose(&waiter{}, Proposal{Data: nil}), ErrOverloaded)
 	require.ErrorIs(t, in.read(&waiter{}), ErrOverloaded)
-	var got intake
+	got := new(intake)
 	require.True(t, in.take(&got, false))
 	require.NoError(t, in.propose(&waiter{}, Proposal{Data: make([]byte, 20)}), "one always has room")
 	require.ErrorIs(t, in.propose(&waiter{}, Proposal{Data: nil}), ErrOverloaded)
-	in.take(&intake{}, false)
+	got.reset()
+	in.take(&got, false)
 	limit := in.maxCommandBytes
 	require.NoError(t, in.propose(&waiter{}, Proposal{Data: make([]byte, 1)}))
 	require.ErrorIs(t, in.propose(&waiter{}, Proposal{Data: make([]byte, limit)}), errMaxPendingBytes)
@@ -93,7 +95,7 @@ func TestInboxBoundsCallers(t *testing.T) {
 	in.receive(wire.Heartbeat{}.Message())
 	in.cancel(&waiter{}, nil)
 	in.stop(ErrStopped)
-	require.False(t, in.take(&intake{}, false), "nothing gets in any more")
+	require.False(t, in.take(&got, false), "nothing gets in any more")
 }
 
 func TestInboxWakesOnlyWhoSleeps(t *testing.T) {
@@ -101,7 +103,7 @@ func TestInboxWakesOnlyWhoSleeps(t *testing.T) {
 	roused := in.roused()
 	in.receive(wire.Heartbeat{}.Message())
 	require.Zero(t, *roused, "the loop is at work")
-	var got intake
+	got := new(intake)
 	require.True(t, in.take(&got, false))
 	got.reset()
 	require.False(t, in.take(&got, false))
@@ -124,7 +126,7 @@ func TestInboxKeepsRoomForMembers(t *testing.T) {
 	for range 3 * strangersShare {
 		in.receive(wire.Heartbeat{}.Message())
 	}
-	var got intake
+	got := new(intake)
 	require.True(t, in.take(&got, false))
 	require.Len(t, got.messages, 4+3*strangersShare)
 }
@@ -134,7 +136,7 @@ func TestInboxKeepsRoomForMembers(t *testing.T) {
 func TestAppliedWakesOnlyWhoAwaitsIt(t *testing.T) {
 	in := newTestInbox()
 	roused := in.roused()
-	var got intake
+	got := new(intake)
 	in.applied(Batch{Last: 1})
 	require.False(t, in.take(&got, false), "it isn't awaited")
 	in.applied(Batch{Last: 2})
@@ -175,10 +177,52 @@ func TestFirstReasonToStopCounts(t *testing.T) {
 	broken := errors.New("broken")
 	in.stop(broken)
 	in.stop(errClose)
-	var got intake
+	got := new(intake)
 	require.True(t, in.take(&got, false))
 	require.Equal(t, broken, got.stop)
 	in.close(ErrClosed)
 	in.stop(errClose)
 	require.False(t, in.take(&got, false), "there is nobody left to stop")
+}
+
+// TestIntakeIsEmptied: whatever an intake holds, nothing is left of it after reset, and the room of its slices is.
+func TestIntakeIsEmptied(t *testing.T) {
+	got := new(intake)
+	v := reflect.ValueOf(got).Elem()
+	var fill func(v reflect.Value)
+	fill = func(v reflect.Value) {
+		v = reflect.NewAt(v.Type(), v.Addr().UnsafePointer()).Elem() // an unexported field may not be set
+		switch v.Kind() {
+		case reflect.Bool:
+			v.SetBool(true)
+		case reflect.Int, reflect.Int64:
+			v.SetInt(1)
+		case reflect.Uint64:
+			v.SetUint(1)
+		case reflect.Slice:
+			v.Set(reflect.MakeSlice(v.Type(), 2, 2))
+		case reflect.Interface:
+			v.Set(reflect.ValueOf(errClose))
+		case reflect.Struct:
+			for i := range v.NumField() {
+				fill(v.Field(i))
+			}
+		default:
+			require.Fail(t, "a field of another kind", "%v", v.Type())
+		}
+	}
+	fill(v)
+	for i := range v.NumField() {
+		require.False(t, v.Field(i).IsZero())
+	}
+	got.reset()
+	for i := range v.NumField() {
+		field, name := v.Field(i), v.Type().Field(i).Name
+		if field.Kind() == reflect.Slice {
+			require.Zero(t, field.Len(), name)
+			require.Equal(t, 2, field.Cap(), name)
+		} else {
+			require.True(t, field.IsZero(), name)
+		}
+	}
 }

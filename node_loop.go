@@ -41,19 +41,20 @@ type loop struct {
 	// that it doesn't need while it sleeps.
 	alarm                      alarm
 	active, joined, over, warm bool
-	take                       func() error // turn; made once, since that costs an allocation
 }
 
 // A desk has what a loop needs during a turn, and only then. The loops of a shard have one desk
 // together.
 type desk struct {
-	intake    intake // what this turn hands in
-	handed    int    // how many of the intake's proposals the core has
+	intake    *intake // what this turn hands in
+	handed    int     // how many of the intake's proposals the core has
 	effects   Effects
 	tasks     []machineTask // what this turn has for the state machine
 	proposing *waiter       // the caller whose proposal is being handed to the core
 	explained *Status       // the explanations in this turn, once somebody has asked for them
 }
+
+func newDesk() *desk { return &desk{intake: new(intake)} }
 
 // waiting are the callers that the core owes an answer.
 type waiting struct{ commands, reads, calls waiters }
@@ -101,7 +102,6 @@ type busy struct{ disk, catchUp, machine stopwatch }
 func newLoop(n *Node, core *Core) *loop {
 	l := &loop{Node: n, core: core}
 	l.roomy, _ = n.config.Storage.(roomyStorage)
-	l.take = l.turn
 	l.shown.standing, l.shown.leaderless = l.standing(), l.clock.now()
 	l.glimpsed()
 	l.board.post(l.news(Standing{})...)

@@ -5,7 +5,7 @@ import "fmt"
 // AtRest returns an error unless the node, which was closed, has given back whatever it counts.
 func (n *Node) AtRest() error {
 	n.inbox.lock()
-	got := &n.inbox.intake
+	got := n.inbox.intake
 	counts := map[string]int{
 		"goroutines": int(n.life.goroutines.Load()), "users of the storage": int(n.life.storageUsers.Load()),
 		"messages": len(got.messages), "hints": len(got.lost), "proposals": len(got.proposals), "reads": len(got.reads),

@@ -32,7 +32,7 @@ type shard struct {
 	sleeping bool
 	rang     bool   // the timer has rung
 	sweeps   bool   // the loops that sleep are to let go of memory
-	rounds   uint64 // how many have begun
+	begun    uint64 // how many rounds have begun
 	left     int    // how many loops haven't ended
 
 	// The goroutine alone uses these.
@@ -48,7 +48,7 @@ type shard struct {
 }
 
 func newShard(c clock) *shard {
-	return &shard{clock: c, wake: make(chan struct{}, 1), until: never, desk: new(desk)}
+	return &shard{clock: c, wake: make(chan struct{}, 1), until: never, desk: newDesk()}
 }
 
 // add gives the shard a loop. Its first turn comes at once.
@@ -78,7 +78,7 @@ func (s *shard) loops() int {
 func (s *shard) progress() (rounds uint64, sleeps bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.rounds, s.sleeping
+	return s.begun, s.sleeping
 }
 
 // put notes that a loop that sleeps has something to do. Its inbox calls it, once for each sleep.
@@ -120,28 +120,44 @@ func (s *shard) run() {
 	s.takeRounds()
 }
 
-// takeRounds takes one round of turns after the other.
+// takeRounds takes rounds until all loops have ended. A loop in whose turn something panics, or ends the
+// goroutine, has ended.
 func (s *shard) takeRounds() {
 	defer func() {
 		if !s.done { // the goroutine was ended
+			s.broke(&PanicError{})
 			go s.takeRounds()
 		}
 	}()
-	defer func() {
-		if l := s.turning; l != nil {
-			s.turning = nil
-			s.end(l, &PanicError{})
+	for !s.done {
+		if err := guard("", s.rounds); err != nil {
+			s.broke(err)
 		}
-	}()
+	}
+	s.timer.Stop()
+}
+
+// broke ends the loop that has a turn.
+func (s *shard) broke(cause error) {
+	l := s.turning
+	if l == nil {
+		panic(cause) // it is the shard's own
+	}
+	s.turning = nil
+	s.end(l, cause)
+}
+
+// rounds takes one round of turns after the other. It has no errors.
+func (s *shard) rounds() error {
 	for {
 		for s.at < len(s.round) {
 			l := s.round[s.at]
+			s.round[s.at] = nil
 			s.at++
 			s.turn(l)
 		}
 		if s.done = !s.next(); s.done {
-			s.timer.Stop()
-			return
+			return nil
 		}
 	}
 }
@@ -149,40 +165,37 @@ func (s *shard) takeRounds() {
 // next gathers the loops of the next round, and waits until there are some. It returns false if there
 // will be none any more.
 func (s *shard) next() bool {
-	for {
-		if len(s.active) > 0 {
-			s.gather()
-		}
-		clear(s.round)
-		s.round, s.active, s.at = s.active, s.round[:0], 0
-		s.mu.Lock()
-		if s.left == 0 {
-			s.mu.Unlock()
-			return false
-		}
-		s.taken, s.ready = s.ready, s.taken
-		rang, sweeps := s.rang, s.sweeps
-		s.rang, s.sweeps = false, false
-		idle := len(s.round) == 0 && len(s.taken) == 0 && !rang && !sweeps
-		s.sleeping = idle
-		s.rounds++
-		s.mu.Unlock()
-		if idle {
-			<-s.wake
-			continue
-		}
-		for _, l := range s.taken {
-			s.join(l)
-		}
-		s.taken = emptied(s.taken)
-		if rang {
-			s.due()
-		}
-		if sweeps {
-			s.coolDown()
-		}
-		return true
+	if len(s.active) > 0 {
+		s.gather()
 	}
+	s.round, s.active, s.at = s.active, s.round[:0], 0
+	s.mu.Lock()
+	for s.left > 0 && len(s.round) == 0 && len(s.ready) == 0 && !s.rang && !s.sweeps {
+		s.sleeping = true
+		s.mu.Unlock()
+		<-s.wake
+		s.mu.Lock()
+	}
+	if s.left == 0 {
+		s.mu.Unlock()
+		return false
+	}
+	s.begun++
+	s.taken, s.ready = s.ready, s.taken
+	rang, sweeps := s.rang, s.sweeps
+	s.rang, s.sweeps = false, false
+	s.mu.Unlock()
+	for _, l := range s.taken {
+		s.join(l)
+	}
+	s.taken = emptied(s.taken)
+	if rang {
+		s.due()
+	}
+	if sweeps {
+		s.coolDown()
+	}
+	return true
 }
 
 // gather lets other goroutines run that are about to put something in, and does so again while more
@@ -272,7 +285,7 @@ func (s *shard) turn(l *loop) {
 	}
 	l.alarm.rang = false
 	s.turning = l
-	cause := guard("", l.take)
+	cause := l.turn()
 	s.turning = nil
 	if cause != nil {
 		s.end(l, cause)
@@ -318,7 +331,7 @@ func (s *shard) end(l *loop, cause error) {
 		broken.Where = l.step.name()
 	}
 	l.Node.ended(l, cause, broken == nil)
-	*s.desk = desk{} // the others must find nothing of it
+	*s.desk = *newDesk() // the others must find nothing of it
 }
 
 // An alarm says when a loop is to have a turn though nothing has come for it.

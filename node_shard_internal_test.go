@@ -24,7 +24,7 @@ func startShard(t *testing.T) (*shard, *Node, *loop) {
 	return s, n, l
 }
 
-// takeRound lets a shard take one round, as takeRounds does.
+// takeRound lets a shard take one round, as rounds does.
 func (s *shard) takeRound(t *testing.T) (turns int) {
 	s.mu.Lock()
 	s.rang = s.rang || len(s.ready) == 0 // so that it doesn't wait

@@ -174,7 +174,7 @@ func (n *Node) finish(l *loop, cause error, intact bool) {
 	n.board.post(Leadership{Term: n.board.leadership().Term, Role: stoppedRole})
 	rest := n.inbox.close(reason)
 	n.life.stop()
-	last := l.end(&rest, reason, intact)
+	last := l.end(rest, reason, intact)
 	n.life.last = &last
 	n.life.done.give()
 	n.board.post(Stopped{n.life.failed})
@@ -203,7 +203,7 @@ func (l *loop) end(rest *intake, reason error, intact bool) Status {
 		}
 	}
 	last := l.stoppedStatus(intact)
-	for _, got := range []*intake{&l.intake, rest} {
+	for _, got := range []*intake{l.intake, rest} {
 		for _, p := range got.proposals[l.handed:] {
 			p.waiter.answer(&Answer{Err: notApplied(reason)}) // the core never saw it
 		}
@@ -236,7 +236,7 @@ func (l *loop) end(rest *intake, reason error, intact bool) Status {
 // commands never left this server.
 func (l *loop) settle(rest *intake, reason error) {
 	now := l.clock.now()
-	for _, got := range []*intake{&l.intake, rest} {
+	for _, got := range []*intake{l.intake, rest} {
 		for i := range got.batches {
 			l.core.Applied(now, got.batches[i])
 		}

@@ -38,7 +38,7 @@ func TestStoppingNodeAnswersWhatItKnows(t *testing.T) {
 
 		status := make(chan Status, 1)
 		n.inbox.mu.Lock() // so that the loop takes all of this in one turn
-		got := &n.inbox.intake
+		got := n.inbox.intake
 		got.batches = append(got.batches, Batch{
 			Last: command.Index, Term: command.Term,
 			Commands: []AppliedCommand{{Number: command.Number, Place: command.Index, Index: command.Index, Result: []byte("result")}},

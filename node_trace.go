@@ -292,7 +292,7 @@ func (l *loop) traceTurn() {
 			l.tell(func() { hook(committed) })
 		}
 	}
-	hook, got := l.trace.Turn, &l.intake
+	hook, got := l.trace.Turn, l.intake
 	if hook == nil {
 		return
 	}

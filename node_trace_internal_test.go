@@ -12,7 +12,7 @@ import (
 // A trace that isn't set costs a command no allocation.
 func TestTraceUnsetAllocatesNothing(t *testing.T) {
 	n := Node{trace: &Trace{}}
-	l := loop{Node: &n, core: &Core{}, desk: new(desk)}
+	l := loop{Node: &n, core: &Core{}, desk: newDesk()}
 	l.intake.messages = make([]wire.Message, 3)
 	answer, write, entries := &Answer{}, &Write{Entries: make([]Entry, 3)}, make([]Entry, 3)
 	way := func() {

@@ -11,7 +11,7 @@ type turn loop
 
 // Reports implements Turn.
 func (l *turn) Reports(now Instant) {
-	c, got := l.core, &l.intake
+	c, got := l.core, l.intake
 	if got.persisted > 0 {
 		if took := l.busy.disk.end(now, got.writes); took >= l.config.patience() {
 			l.logger.Warn("raft: slow write", "took", took, "term", l.shown.standing.Term)
@@ -66,7 +66,7 @@ func (l *loop) receive(now Instant, m *wire.Message) {
 
 // Calls implements Turn.
 func (l *turn) Calls(now Instant) {
-	c, got := l.core, &l.intake
+	c, got := l.core, l.intake
 	for l.handed < len(got.proposals) {
 		p := &got.proposals[l.handed]
 		l.handed, l.proposing = l.handed+1, p.waiter

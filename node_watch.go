@@ -16,8 +16,8 @@ type shown struct {
 }
 
 // standing returns what the loop compares after each turn to find out what has changed.
-func (l *loop) standing() Standing {
-	s := l.core.Standing()
+func (l *loop) standing() (s Standing) {
+	s = l.core.Standing()
 	switch {
 	case s.Trouble != nil:
 	case s.Configuration == nil && len(l.config.Bootstrap) == 0:
@@ -48,16 +48,20 @@ type misplaced struct {
 	err   error
 }
 
-// observe answers the questions for the status. It tells the log and the watchers what has changed.
+// observe answers the questions for the status, and tells others what has changed.
 func (l *loop) observe() {
 	for _, q := range l.intake.queries {
 		reply(q, l.status())
 	}
 	l.intake.queries = emptied(l.intake.queries)
-	was, now := l.shown.standing, l.standing()
-	if now == was {
-		return
+	if now := l.standing(); now != l.shown.standing {
+		l.changed(now)
 	}
+}
+
+// changed tells the log and the watchers what has changed.
+func (l *loop) changed(now Standing) {
+	was := l.shown.standing
 	l.shown.standing = now
 	if now.Leader == "" && was.Leader != "" {
 		l.shown.leaderless = l.read

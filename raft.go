@@ -436,7 +436,9 @@ func (c *Core) Drain(e *Effects) {
 	clear(e.Messages)
 	clear(e.Apply)
 	clear(e.Answers)
-	*e = Effects{Messages: e.Messages[:0], Apply: e.Apply[:0], Fetches: e.Fetches[:0], Answers: e.Answers[:0]}
+	messages, apply, fetches, answers := e.Messages[:0], e.Apply[:0], e.Fetches[:0], e.Answers[:0]
+	*e = Effects{}
+	e.Messages, e.Apply, e.Fetches, e.Answers = messages, apply, fetches, answers
 
 	c.drainIncoming()
 	c.offerProposals()

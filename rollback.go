@@ -93,7 +93,7 @@ func (d *knownDisk) encode(s *stateEncoder) {
 // known returns what is remembered of the disk of a server, or nil.
 func (r *rollback) known(id ServerID, incarnation Incarnation) *knownDisk {
 	for i := range r.disks {
-		if d := &r.disks[i]; d.server == id && d.incarnation == incarnation {
+		if d := &r.disks[i]; d.incarnation == incarnation && d.server == id {
 			return d
 		}
 	}
@@ -102,8 +102,12 @@ func (r *rollback) known(id ServerID, incarnation Incarnation) *knownDisk {
 
 // wentBack says whether a disk is known to have forgotten what it had promised.
 func (r *rollback) wentBack(id ServerID, incarnation Incarnation) bool {
-	d := r.known(id, incarnation)
-	return d != nil && d.back
+	for i := range r.disks {
+		if d := &r.disks[i]; d.back && d.incarnation == incarnation && d.server == id {
+			return true
+		}
+	}
+	return false
 }
 
 // hears says whether a message is of the latest start of its sender's disk. What an earlier start

@@ -52,9 +52,9 @@ type Standing struct {
 }
 
 // Standing returns what the core knows now. It costs next to nothing.
-func (c *Core) Standing() Standing {
+func (c *Core) Standing() (s Standing) {
 	c.wake()
-	s := Standing{
+	s = Standing{
 		Role: c.roleName(), Term: c.state.Term, Leader: c.leaderID(), Leads: c.Leads(),
 		Trouble: c.trouble, Diverged: c.fingerprints.differ, Full: c.space.full,
 	}
