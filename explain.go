@@ -90,7 +90,7 @@ type PeerStatus struct {
 	Trouble error
 	// Room is for how many bytes of entries the peer's disk has room behind what it had received, as
 	// it has said last; math.MaxUint64 if it has said nothing, or if its room has no end. Full says
-	// that hardly more than the reserve is left.
+	// that the disk is full, as it has said too.
 	Room uint64
 	Full bool
 }
@@ -168,7 +168,7 @@ func (c *Core) Explain() Explanation {
 			x.Peers = append(x.Peers, PeerStatus{
 				ID: p.id, Match: p.match, Next: p.next, Sending: p.mode(), InFlight: len(p.window), InFlightBytes: p.windowBytes,
 				Silent: time.Duration(c.now - p.heard), Snapshot: p.sending.status(p.id), Trouble: c.peerTrouble(p),
-				Room: p.vacancy.room(), Full: p.isFull(c.config),
+				Room: p.vacancy.room(), Full: p.vacancy.full,
 			})
 		}
 	}

@@ -154,7 +154,7 @@ func (b *hostBook) lookAtRoom() (changed bool) {
 	b.book.Room(room)
 	b.room = room
 	c, was := &b.host.settings, b.full
-	b.full = room != math.MaxUint64 && (room < c.fullBelow() || was && room < c.roomyFrom())
+	b.full = c.fullWith(room, was)
 	if b.full && !was {
 		b.fullSince = b.host.clock.now()
 	}

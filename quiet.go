@@ -229,7 +229,8 @@ func (c *Core) Vouched(now Instant, term Term, by []coalesce.Voucher) {
 		if p := l.peer(by[i].ID); p != nil {
 			p.heard = max(p.heard, Instant(by[i].Sent))
 			if by[i].Room != 0 {
-				p.vacancy.note(&wire.HeartbeatResponse{Received: c.log.last, Room: by[i].Room}, &c.log)
+				full := c.config.fullWith(by[i].Room-1, p.vacancy.full)
+				p.vacancy.note(by[i].Room, full, &c.log, c.log.last)
 			}
 		}
 	}

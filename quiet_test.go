@@ -35,6 +35,24 @@ func (c *cores) vouched(sent raft.Instant, lease bool) {
 	c.servers["a"].core.Vouched(c.now, c.status("a").Term, []coalesce.Voucher{{ID: "b", Sent: coalesce.Instant(sent), Lease: lease}})
 }
 
+// What the driver has heard of the room of a process's disk tells the leader whether that is full, as its
+// server would say.
+func TestVouchedRoomTellsOfFullDisks(t *testing.T) {
+	c := newCoresWith(t, 3, func(config *raft.CoreConfig) { config.ReserveBytes, config.Coalesced = reserve, true })
+	c.elect("a")
+	c.pass(3 * heartbeat)
+	for _, told := range []struct {
+		room uint64
+		full bool
+	}{{reserve * 7 / 4, false}, {reserve * 5 / 4, true}, {reserve * 7 / 4, true}, {reserve * 2, false}, {math.MaxUint64 - 1, false}} {
+		c.servers["a"].core.Vouched(c.now, c.status("a").Term, []coalesce.Voucher{{ID: "b", Sent: coalesce.Instant(c.now), Room: told.room + 1}})
+		b := c.servers["a"].core.Explain().Peers[0]
+		require.Equal(t, raft.ServerID("b"), b.ID)
+		require.Equal(t, told.room, b.Room)
+		require.Equal(t, told.full, b.Full, "with room for %d", told.room)
+	}
+}
+
 // While nothing happens, a leader and each member say the same of each other.
 func TestQuietCoresSayTheSame(t *testing.T) {
 	c := quietCores(t, election/2)

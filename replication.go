@@ -317,7 +317,7 @@ func (c *Core) heartbeatAnswered(l *leader, p *progress, m *wire.Message) {
 	}
 	p.acknowledge(answer.Durable)
 	if answer.Round >= p.round {
-		p.vacancy.note(&answer, &c.log)
+		p.vacancy.note(answer.Room, answer.Full, &c.log, answer.Received)
 	}
 	p.answered(answer.Round, answer.Received)
 	p.fitness = answer.Fitness
@@ -460,7 +460,7 @@ func (c *Core) answerHeartbeat(m *wire.Message) {
 		f.acked, f.owes = max(f.acked, held), false // the answer says it
 		c.reply(m, wire.HeartbeatResponse{
 			Round: heartbeat.Round, Durable: held, Received: f.matched, Lost: c.lost(),
-			Lease: c.promise(heartbeat.Lease), Fitness: c.fitness(), Room: c.saysRoom(), Level: c.config.Level,
+			Lease: c.promise(heartbeat.Lease), Fitness: c.fitness(), Full: c.saysFull(), Room: c.saysRoom(), Level: c.config.Level,
 		}.Message())
 	}
 }

@@ -1,7 +1,5 @@
 package raft
 
-import "github.com/e17579a5/raft/wire"
-
 // A full disk is a state, and no failure. The storage says for how many bytes of entries it has
 // room that nobody else can take. A leader takes a command only if a quorum has room for it:
 //
@@ -57,6 +55,11 @@ func (s *space) encode(e *stateEncoder, w *weights) {
 func (c *CoreConfig) fullBelow() uint64 { return uint64(c.ReserveBytes) + uint64(c.ReserveBytes)/2 }
 func (c *CoreConfig) roomyFrom() uint64 { return 2 * uint64(c.ReserveBytes) }
 
+// fullWith says whether a disk with so much room is full, which it was before or not.
+func (c *CoreConfig) fullWith(room uint64, was bool) bool {
+	return room < c.fullBelow() || was && room < c.roomyFrom()
+}
+
 // roomRest is for how many election timeouts a disk that was full must have had room before its
 // server is fit to lead again. Otherwise the leadership would come back with each snapshot, and go
 // again.
@@ -75,7 +78,7 @@ func (c *Core) Room(now Instant, bytes uint64) {
 	}
 	was := s.full
 	s.limited, s.room = bytes != endless, bytes
-	s.full = bytes < c.config.fullBelow() || was && bytes < c.config.roomyFrom()
+	s.full = c.config.fullWith(bytes, was)
 	switch {
 	case s.full && !was:
 		s.captured = false
@@ -166,17 +169,28 @@ func less(a, b uint64) uint64 {
 // saysRoom returns what an answer to a heartbeat says of this disk's room (wire.HeartbeatResponse).
 func (c *Core) saysRoom() uint64 { return c.free() + 1 } // of an endless room it says 0
 
-// vacancy is what a peer has said of the room on its disk, as saysRoom returns it, and how many bytes
-// the log had up to where the peer had received it then (weights.total): the log may forget since
-// what follows there.
-type vacancy struct{ said, at uint64 }
+// saysFull returns whether an answer to a heartbeat says that this disk is full. What is on its way to
+// the disk takes room as long as it isn't there, and doesn't make it full. But when entries wait for
+// room while nothing is being written, and the disk has less room than it was to have, then none comes
+// by itself.
+func (c *Core) saysFull() bool {
+	return c.space.full || c.starved() && len(c.out.flights) == 0 && c.space.room < c.config.roomyFrom()
+}
 
-func (v *vacancy) encode(s *stateEncoder) { s.numbers(v.said, v.at) }
+// vacancy is what a peer has said of the room on its disk, as saysRoom and saysFull return it, and how
+// many bytes the log had up to where the peer had received it then (weights.total): the log may forget
+// since what follows there.
+type vacancy struct {
+	said, at uint64
+	full     bool
+}
 
-// note takes what a peer says in its answer to a heartbeat.
-func (v *vacancy) note(answer *wire.HeartbeatResponse, l *entryLog) {
-	if *v = (vacancy{}); answer.Room != 0 {
-		*v = vacancy{answer.Room, l.weights.total - l.bytesAfter(answer.Received)}
+func (v *vacancy) encode(s *stateEncoder) { s.numbers(v.said, v.at, flag(v.full)) }
+
+// note takes what a peer says that has received the log up to an index.
+func (v *vacancy) note(said uint64, full bool, l *entryLog, received Index) {
+	if *v = (vacancy{}); said != 0 {
+		*v = vacancy{said, l.weights.total - l.bytesAfter(received), full}
 	}
 }
 
@@ -242,7 +256,7 @@ func (c *Core) budget(l *leader) budget {
 		case c.wentBack(m.ID, m.Incarnation), p.round == 0, p.round < l.lately.rounds[0]:
 			return 0, true
 		}
-		return p.vacancy.left(&c.log), p.vacancy.room() < c.config.fullBelow()
+		return p.vacancy.left(&c.log), p.vacancy.full
 	}
 	reserve := uint64(c.config.ReserveBytes)
 	return budget{
@@ -293,14 +307,9 @@ func (l *leader) knowsRooms() bool {
 // fullPeer returns the first member whose disk is full, as far as this leader knows, or "".
 func (c *Core) fullPeer(l *leader) ServerID {
 	for i := range l.peers {
-		if p := &l.peers[i]; p.leaving == 0 && p.isFull(c.config) {
+		if p := &l.peers[i]; p.leaving == 0 && p.vacancy.full {
 			return p.id
 		}
 	}
 	return ""
-}
-
-// isFull says whether a peer's disk is full, as far as the peer has said.
-func (p *progress) isFull(config *CoreConfig) bool {
-	return p.vacancy.said != 0 && p.vacancy.room() < config.fullBelow()
 }

@@ -56,6 +56,49 @@ func TestCommandsAreTakenWhileAQuorumHasRoom(t *testing.T) {
 	require.Equal(t, last, c.status("c").Stable, "it goes on by itself")
 }
 
+// What is on its way to a disk takes room until it is there. A disk that has room isn't full for that:
+// commands wait meanwhile, and none is refused.
+func TestCommandsWaitForWhatIsOnItsWayToADiskWithRoom(t *testing.T) {
+	const room = 3500
+	c := roomy(t, 1<<20, 1<<20)
+	c.resize("b", room)
+	c.pass(heartbeat)
+	c.servers["b"].slowDisk = true
+	for range (room - reserve) / 100 {
+		c.servers["a"].core.Propose(c.now, []byte("four"))
+	}
+	c.drain("a")
+	c.settle()
+	require.Equal(t, errNone, c.command("a"))
+	require.Equal(t, errNone, c.command("a"))
+	peer := c.servers["a"].core.Explain().Peers[0]
+	require.Less(t, peer.Room, uint64(3*reserve/2), "behind what b has received")
+	require.False(t, peer.Full)
+	c.servers["b"].slowDisk = false
+	c.persist("b")
+	c.resize("b", room) // as a log that finds new room in the place of what is taken
+	c.pass(3 * heartbeat)
+	for _, answer := range c.servers["a"].answers {
+		require.NoError(t, answer.Err)
+	}
+	require.Len(t, c.commands("b"), (room-reserve)/100+2)
+}
+
+// A disk isn't roomy because hardly any of its room is taken: if what it is given next doesn't fit, and
+// nothing makes room, then commands that need it are refused.
+func TestCommandsAreRefusedWhenADiskHasNoRoomForTheNextEntry(t *testing.T) {
+	c := roomy(t, 1<<20, 1<<20, 1<<20)
+	c.keepLogs()
+	c.resize("c", reserve*17/10)
+	c.propose("a", strings.Repeat("x", 5*reserve))
+	c.servers["b"].cut = true
+	c.pass(3 * election)
+	require.False(t, c.status("c").Full)
+	require.Less(t, c.status("c").Stable, c.status("a").Last)
+	require.Equal(t, raft.ServerID("a"), c.leader())
+	require.ErrorIs(t, c.command("a"), raft.ErrFull)
+}
+
 // A server may get an entry that is larger than any that it takes itself, because other servers, or
 // earlier starts, have another limit. It stores that after an election timeout if its disk isn't full.
 func TestEntryLargerThanTheRoomIsStored(t *testing.T) {

@@ -112,6 +112,9 @@ type HeartbeatResponse struct {
 	// Fitness says how gladly the follower would lead: its priority plus one, or 0 when it
 	// shouldn't lead.
 	Fitness uint64
+	// Full says that the follower's disk is full. Room doesn't tell: it is little too while much of the
+	// log is on its way to a disk that has room.
+	Full bool
 	// Room is one more than the bytes of entries behind Received for which the follower's disk has
 	// room (Entry.Size). 0 says that its room has no end.
 	Room uint64
@@ -124,6 +127,7 @@ func (b *HeartbeatResponse) pack(p *packer) {
 	number(p, fieldHint, &b.Received)
 	number(p, fieldRound, &b.Round)
 	number(p, fieldNumber, &b.Lost)
+	p.flag(fieldGranted, &b.Full)
 	number(p, fieldLease, &b.Lease)
 	number(p, fieldFitness, &b.Fitness)
 	number(p, fieldSize, &b.Room)

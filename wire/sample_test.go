@@ -130,6 +130,9 @@ func sampleMessages() []wire.Message {
 		wire.RepairResponse{Lacks: wire.Place{Index: 301, Term: 7}, First: 290, Snapshot: 295, Entries: entries[:1]}.Message(),
 		wire.SnapshotPull{Least: 290, Start: 3, Serial: 2, Offset: 1 << 20}.Message(),
 		wire.HeartbeatResponse{Durable: 12, Received: 13, Round: 9, Lost: 10, Lease: time.Second, Fitness: 4, Room: 1 << 23, Level: wire.LatestLevel}.Message(),
+		wire.HeartbeatResponse{
+			Durable: 12, Received: 13, Round: 9, Lost: 10, Full: true, Lease: time.Second, Fitness: 4, Room: 1 << 10, Level: wire.LatestLevel,
+		}.Message(),
 		wire.ForwardResponse{Start: 1, Refused: []uint64{128}, Why: wire.RefusedFull}.Message(),
 		wire.SnapshotResponse{Snapshot: last, Attempt: 5, Start: 3, Serial: 2, Refused: wire.RefusedFull, Held: 1 << 20, Offset: 1}.Message(),
 		wire.TimeoutNow{}.Message(),

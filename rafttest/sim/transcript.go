@@ -163,6 +163,9 @@ func MessageText(m *wire.Message) string {
 		if r.Room > 0 {
 			b += fmt.Sprintf(" room %d", r.Room-1)
 		}
+		if r.Full {
+			b += ", full"
+		}
 	case wire.KindSnapshotRequest:
 		r := m.SnapshotRequest()
 		b += fmt.Sprintf(" %s of %d bytes, attempt %d", placeText(r.Snapshot), r.Bytes, r.Attempt)
