@@ -48,6 +48,9 @@ const noLeaderDamage NoLeaderReason = "this server lacks bytes that its disk has
 // noLeaderInquiry: the server has just started, and not enough of the others have answered.
 const noLeaderInquiry NoLeaderReason = "this server asks the others what they know of its disk"
 
+// noLeaderTurn: the server has waited for its election timeout, and campaigns in its turn (MayCampaign).
+const noLeaderTurn NoLeaderReason = "other groups of this host elect their leaders first"
+
 // String explains in one line.
 func (n *NoLeader) String() string {
 	return fmt.Sprintf("no leader for %v: %s", n.For, n.why())
@@ -248,6 +251,9 @@ func (c *Core) noLeader() *NoLeader {
 	r, asks := c.role.(*candidate)
 	if !asks && c.log.obstacle() != 0 {
 		return &NoLeader{Reason: noLeaderDamage}
+	}
+	if !asks && c.waits() {
+		return &NoLeader{Reason: noLeaderTurn}
 	}
 	if !asks {
 		return &NoLeader{Reason: NoLeaderTimeout}

@@ -49,6 +49,8 @@ func TestFoundingWaitsForTheDriver(t *testing.T) {
 	a := c.servers["a"].core
 	sent := 0
 	c.lost = func(*wire.Message) bool { sent++; return true }
+	c.pass(10 * election)
+	require.Equal(t, raft.NoLeaderReason("other groups of this host elect their leaders first"), a.Explain().NoLeader.Reason)
 	for range 3 {
 		c.pass(10 * election)
 		require.Equal(t, raft.Instant(math.MaxInt64), a.Deadline())
