@@ -58,15 +58,27 @@ func TestReadsThatAreGivenUpTakeNoRoom(t *testing.T) {
 // All callers may give up at the same moment. That must not hold up the one loop that everything
 // goes through.
 func BenchmarkCancelRead(b *testing.B) {
-	core, err := raft.NewCore(raft.CoreConfig{ID: "a", Incarnation: 1, MaxPending: max(b.N, 1<<16)})
+	const waiting = 1 << 16 // at least, and up to twice as many
+	core, err := raft.NewCore(raft.CoreConfig{ID: "a", Incarnation: 1, MaxPending: 2 * waiting})
 	require.NoError(b, err)
-	for range max(b.N, 1<<16) {
-		core.Read(0)
+	asked := 0
+	more := func() {
+		for range waiting {
+			core.Read(0)
+		}
+		asked += waiting
 	}
+	more()
 	b.ResetTimer()
 	for i := range b.N {
+		if i%waiting == 0 {
+			b.StopTimer()
+			more()
+			b.StartTimer()
+		}
 		core.CancelRead(uint64(i + 1))
 	}
+	require.Equal(b, asked-b.N, core.Status().PendingReads)
 }
 
 // A read is confirmed by answers to its own round (§6.4). A server may refuse a heartbeat of an
