@@ -169,9 +169,9 @@ func (got *intake) reset() {
 	empty(&got.reports)
 }
 
-// empty empties a slice, which nearly always is empty.
+// empty empties a slice, which nearly always is empty and small.
 func empty[T any](s *[]T) {
-	if len(*s) > 0 {
+	if cap(*s) > keepIntake || len(*s) > 0 {
 		*s = emptied(*s)
 	}
 }

@@ -3,6 +3,7 @@ package raft
 import (
 	"errors"
 	"reflect"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -183,6 +184,24 @@ func TestFirstReasonToStopCounts(t *testing.T) {
 	in.close(ErrClosed)
 	in.stop(errClose)
 	require.False(t, in.take(&got, false), "there is nobody left to stop")
+}
+
+// Callers who all give up leave no room behind that is kept.
+func TestIntakeGivesTheRoomOfCallersBackWhoGaveUp(t *testing.T) {
+	in := newTestInbox()
+	in.maxProposals = 4 * keepIntake
+	callers := make([]waiter, 2*keepIntake)
+	for i := range callers {
+		require.NoError(t, in.propose(&callers[i], Proposal{}))
+	}
+	for i := range slices.Backward(callers) { // the last one first, which is found at once
+		require.True(t, in.withdraw(&callers[i]))
+	}
+	got := new(intake)
+	require.True(t, in.take(&got, false))
+	require.Empty(t, got.proposals)
+	got.reset()
+	require.LessOrEqual(t, cap(got.proposals), keepIntake)
 }
 
 // TestIntakeIsEmptied: whatever an intake holds, nothing is left of it after reset, and the room of its slices is.

@@ -125,16 +125,25 @@ func (s *shard) run() {
 func (s *shard) takeRounds() {
 	defer func() {
 		if !s.done { // the goroutine was ended
-			s.broke(&PanicError{})
 			go s.takeRounds()
 		}
 	}()
-	for !s.done {
-		if err := guard("", s.rounds); err != nil {
-			s.broke(err)
+	defer func() {
+		if !s.done && s.turning != nil {
+			s.broke(&PanicError{})
 		}
+	}()
+	for {
+		err := guard("", s.rounds)
+		if s.done {
+			s.timer.Stop()
+			return
+		}
+		if err == nil {
+			err = &PanicError{} // of panic(nil), which a program may allow
+		}
+		s.broke(err)
 	}
-	s.timer.Stop()
 }
 
 // broke ends the loop that has a turn.
@@ -314,6 +323,7 @@ func (s *shard) park(l *loop) {
 
 // end takes a loop out, because of a failure, a panic or its owner's wish.
 func (s *shard) end(l *loop, cause error) {
+	defer func() { *s.desk = *newDesk() }() // the others must find nothing of it, whatever Close of a transport does
 	l.over = true
 	if a := &l.alarm; a.place < len(s.alarms) && s.alarms[a.place] == l {
 		heap.Remove(&s.alarms, a.place)
@@ -331,7 +341,6 @@ func (s *shard) end(l *loop, cause error) {
 		broken.Where = l.step.name()
 	}
 	l.Node.ended(l, cause, broken == nil)
-	*s.desk = *newDesk() // the others must find nothing of it
 }
 
 // An alarm says when a loop is to have a turn though nothing has come for it.

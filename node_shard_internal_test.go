@@ -1,6 +1,7 @@
 package raft
 
 import (
+	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -69,4 +70,39 @@ func TestLoopHasOneTurnInARound(t *testing.T) {
 		s.takeRound(t)
 		<-n.Done()
 	})
+}
+
+// An ending is a transport or a storage whose Close ends the goroutine that calls it, as a failed assertion in
+// a test does.
+type (
+	endingTransport struct{ noTransport }
+	endingStorage   struct{ noStorage }
+	slowTransport   struct{ noTransport }
+)
+
+func (endingTransport) Close() error { runtime.Goexit(); return nil }
+func (endingStorage) Close() error   { runtime.Goexit(); return nil }
+func (slowTransport) Close() error   { time.Sleep(time.Second); return nil }
+
+// A loop ends though what it closes then ends the goroutine, and the shard goes on.
+func TestLoopEndsThoughCloseEndsTheGoroutine(t *testing.T) {
+	for name, change := range map[string]func(*Config){
+		"transport":         func(c *Config) { c.Transport = endingTransport{} },
+		"storage":           func(c *Config) { c.Storage = endingStorage{} },
+		"storage, by shard": func(c *Config) { c.Transport, c.Storage = slowTransport{}, endingStorage{} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				config := alone(breaker{})
+				change(&config)
+				n, err := Start(config)
+				require.NoError(t, err)
+				synctest.Wait()
+				n.inbox.resign()
+				<-n.Done()
+				require.NoError(t, n.Err())
+				time.Sleep(2 * time.Second)
+			})
+		})
+	}
 }

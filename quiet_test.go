@@ -2,6 +2,7 @@ package raft_test
 
 import (
 	"math"
+	"strings"
 	"testing"
 	"time"
 
@@ -51,6 +52,30 @@ func TestVouchedRoomTellsOfFullDisks(t *testing.T) {
 		require.Equal(t, told.room, b.Room)
 		require.Equal(t, told.full, b.Full, "with room for %d", told.room)
 	}
+}
+
+// A follower whose next entry didn't fit has said that its disk is full. When it has room and has stored the entry,
+// the leader asks it once more before it rests, since nothing else would tell it.
+func TestLeaderAsksAgainBeforeItRestsWhetherADiskIsFull(t *testing.T) {
+	c := newCoresWith(t, 3, func(config *raft.CoreConfig) { config.ReserveBytes, config.Coalesced = reserve, true })
+	c.elect("a")
+	c.pass(3 * heartbeat)
+	c.keepLogs()
+	c.resize("b", reserve*17/10)
+	c.pass(heartbeat)
+	c.propose("a", strings.Repeat("x", 5*reserve))
+	c.pass(2 * heartbeat)
+	full := func() bool { return c.servers["a"].core.Explain().Peers[0].Full }
+	require.True(t, full())
+	c.servers["b"].size += 5*reserve + 200
+	c.drain("b")
+	c.settle()
+	require.Equal(t, c.status("a").Last, c.status("b").Stable)
+	require.Nil(t, c.quiet("a"))
+	c.pass(2 * heartbeat)
+	require.NotNil(t, c.quiet("a"))
+	require.False(t, c.status("b").Full)
+	require.False(t, full())
 }
 
 // While nothing happens, a leader and each member say the same of each other.

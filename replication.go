@@ -340,6 +340,9 @@ func (c *Core) appendAnswered(l *leader, p *progress, m *wire.Message) {
 			return
 		}
 		p.acknowledge(answer.Index)
+		if p.vacancy.full {
+			l.needed = l.round + 1 // there may be room by now, of which only its next answer tells
+		}
 		c.sendingAnswered(l, p, 0)
 		c.advanceCommit(l)
 		return
