@@ -3,6 +3,7 @@ package wal
 import (
 	"log/slog"
 	"reflect"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -119,6 +120,7 @@ func (l *Log) fillAhead() error {
 func (l *Log) fillWhileIdle() error {
 	timer := time.NewTimer(restAfter)
 	defer timer.Stop()
+	defer l.disk.turns.leave(l)
 	seen, rest := l.disk.writes.Load(), restAfter
 	for l.lacksReady() {
 		select {
@@ -131,17 +133,17 @@ func (l *Log) fillWhileIdle() error {
 		}
 		pause := time.Duration(0)
 		if now := l.disk.writes.Load(); now != seen {
+			l.disk.turns.leave(l)
 			rest = min(2*rest, maxRestAfter)
 			seen, pause = now, rest
-		} else if l.disk.turn.TryLock() {
+		} else if l.disk.turns.take(l) {
 			more, done, err := l.fillStep()
-			l.disk.turn.Unlock()
 			if err != nil || !more {
 				return err
 			}
 			rest = restAfter / 2
 			if done {
-				pause = 2 * turnPause // the other logs get a file, too
+				l.disk.turns.leave(l) // the other logs get a file, too
 			}
 		} else {
 			pause = turnPause
@@ -173,9 +175,33 @@ const MaxAhead = 512 << 20
 // logs of one file system may be in different bubbles of testing/synctest.
 type disk struct {
 	logs   int           // under disks.mu
-	turn   sync.Mutex    // held during a step of a filler
+	turns  turns         // of the fillers
 	writes atomic.Uint64 // batches of all logs
 	ahead  atomic.Int64  // bytes of files that are ready or will be, at most MaxAhead
+}
+
+// turns are the logs that fill files. The first one fills, until a file is done, and the others wait in the order
+// in which they came.
+type turns struct {
+	mu   sync.Mutex
+	logs []*Log
+}
+
+// take says whether it is a log's turn, which waits for that from now on.
+func (t *turns) take(l *Log) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !slices.Contains(t.logs, l) {
+		t.logs = append(t.logs, l)
+	}
+	return t.logs[0] == l
+}
+
+// leave ends the turn of a log, or its waiting.
+func (t *turns) leave(l *Log) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.logs = slices.DeleteFunc(t.logs, func(other *Log) bool { return other == l })
 }
 
 // disks are the file systems on which there are logs.
