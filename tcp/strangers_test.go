@@ -95,13 +95,15 @@ func (b *besieged) killLeader() time.Duration {
 }
 
 // A stranger connects to a server again and again, and stays until it is shown out. With TLS it has
-// a certificate of the cluster's authority, in its own name.
+// a certificate of the cluster's authority, in its own name. What it wants is places, not the
+// processors that it shares with the servers: it rests for much longer than a greeting takes.
 func stranger(stop <-chan struct{}, number int, to raft.Server, config *tls.Config) {
+	rest := 20 * time.Millisecond
 	for {
 		select {
 		case <-stop:
 			return
-		case <-time.After(20 * time.Millisecond):
+		case <-time.After(rest):
 		}
 		conn, err := net.Dial("tcp", to.Address)
 		if err != nil {
@@ -112,6 +114,7 @@ func stranger(stop <-chan struct{}, number int, to raft.Server, config *tls.Conf
 		if config != nil && number%25 < 15 { // the others don't even speak TLS
 			conn = tls.Client(conn, config)
 		}
+		start := time.Now()
 		switch number % 25 {
 		case 0, 1:
 			err = tcp.GreetForStream(conn, from, to.ID)
@@ -123,6 +126,7 @@ func stranger(stop <-chan struct{}, number int, to raft.Server, config *tls.Conf
 			}
 		default: // says nothing
 		}
+		rest = min(max(20*time.Millisecond, 200*time.Since(start)), 2*time.Second)
 		if err == nil {
 			done := make(chan struct{})
 			go func() {
