@@ -101,20 +101,20 @@ func TestBurstOfWritesLeavesNothingBehind(t *testing.T) {
 		lane, of := newWriteLane(disk, 1)
 		go lane.run()
 		defer lane.queue.close()
+		goOn := func() {
+			disk.next <- struct{}{}
+			synctest.Wait()
+		}
 		write := func(writes int) (room int) {
-			for i := range 2 * writes { // one half of them is called for while the other gathers
-				of[0].add(writeOf(i+1, 0))
-				if i == writes {
-					synctest.Wait()
+			of[0].add(writeOf(1, 0))
+			synctest.Wait()
+			for range 2 { // what is called for, and what gathers meanwhile
+				for i := range writes {
+					of[0].add(writeOf(i+1, 0))
 				}
+				goOn()
 			}
-			for range 3 {
-				select {
-				case disk.next <- struct{}{}:
-					synctest.Wait()
-				default:
-				}
-			}
+			goOn()
 			require.Zero(t, len(lane.waiting)+lane.busy.items)
 			return cap(lane.queue.items) + cap(lane.waiting) + cap(lane.chosen) + cap(lane.writes)
 		}
