@@ -174,6 +174,23 @@ func TestReadyOnceTheNoOpIsApplied(t *testing.T) {
 	})
 }
 
+// Whoever has an answer is shown what led to it: the node leads and is ready when the first command has been answered.
+func TestAnswersComeAfterWhatTheyFollowFrom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 1, memory.Faults{})
+		var node *raft.Node
+		var shown []bool
+		c.adjust = func(config *raft.Config) {
+			config.Trace = &raft.Trace{Answered: func(raft.AnswerTrace) { shown = append(shown, node.Leadership().Ready) }}
+		}
+		node = c.start("a")
+		_, err := node.Propose(t.Context(), nil) // it waits for the election, and is applied with the first entry of the term
+		require.NoError(t, err)
+		synctest.Wait()
+		require.Equal(t, []bool{true}, shown)
+	})
+}
+
 func TestTroubleIsAnEvent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t, 1, memory.Faults{})

@@ -153,6 +153,7 @@ func TestWhileLeaderWaits(t *testing.T) {
 		cancel()
 		_ = follower.Close(ctx)
 		require.ErrorIs(t, <-ended, raft.ErrClosed)
+		c.network.Isolate(id) // nobody takes the leadership over before it has stopped
 		_ = leader.Close(ctx)
 		require.ErrorIs(t, <-ended, raft.ErrClosed)
 		require.ErrorIs(t, leader.WhileLeader(t.Context(), never), raft.ErrClosed)

@@ -139,6 +139,7 @@ func (l *loop) turn() error {
 	l.takeTurn()
 	l.perform()
 	l.observe()
+	l.answer() // a caller who has an answer is shown what led to it
 	l.traceTurn()
 	if l.coalesced != nil {
 		if !l.intake.unfinished && l.coalesced.After(l.read) {
@@ -254,7 +255,6 @@ func (l *loop) perform() {
 	l.busy.catchUp.begin(l.read, len(e.Fetches))
 	l.lanes.fetches.put(e.Fetches...)
 	l.performStreams()
-	l.answer()
 }
 
 // performMachine hands the state machine its work, in order.
