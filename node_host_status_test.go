@@ -37,6 +37,7 @@ func TestHostStatus(t *testing.T) {
 			h.propose("a", "g03", "more")
 		}
 		time.Sleep(10 * time.Second)
+		synctest.Wait() // whatever begins at this instant has ended
 		led := 0
 		for _, server := range h.servers {
 			s := h.running[server.ID].Status()
