@@ -327,10 +327,10 @@ func (c *Core) tellRemoval(m *wire.Message) {
 }
 
 // askStanding asks all servers that this one knows whether it still belongs to the cluster. It is
-// called when this server doesn't vote and no leader speaks to it. It asks for pre-votes, and makes
-// no use of them.
+// called when this server can't campaign and no leader speaks to it: it may not vote, or its disk may
+// stand still. It asks for pre-votes, and makes no use of them.
 func (c *Core) askStanding() {
-	if c.log.configuration() != nil && c.barred() == nil && !c.diskStalled() {
+	if c.log.configuration() != nil && c.barred() == nil {
 		c.askVotes(&candidate{pre: true})
 	}
 }

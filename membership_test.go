@@ -35,6 +35,34 @@ func TestCommandsOfALostDiskAreNotThoseOfItsSuccessor(t *testing.T) {
 	require.Equal(t, []string{"first", "of the lost disk", "of the new one"}, c.commands("c"))
 }
 
+// A removed server whose disk stands still may not be able to store what removes it. It learns it all
+// the same: it may be the one that is to be wiped.
+func TestRemovedServerWhoseDiskStandsStillLearnsIt(t *testing.T) {
+	for _, still := range []string{"full", "stuck"} {
+		t.Run(still, func(t *testing.T) {
+			c := roomy(t, 1<<20, 1<<20, 1<<20)
+			if still == "full" {
+				c.servers["c"].lame = true // or else it frees its log
+				c.resize("c", 10)
+			} else {
+				c.servers["c"].slowDisk = true
+			}
+			for range 3 {
+				require.NoError(t, c.command("a"))
+			}
+			c.servers["c"].cut = true
+			require.NoError(t, c.change("a", wire.Call{Kind: wire.CallRemove, Members: []raft.Member{named("c")}}).Err)
+			c.pass(15 * election)
+			c.servers["c"].cut = false
+			require.NoError(t, c.status("c").Trouble)
+			require.Less(t, c.status("c").Stable, c.status("c").Last)
+			c.pass(3 * election)
+			require.ErrorIs(t, c.status("c").Trouble, raft.ErrRemoved)
+			require.Equal(t, raft.ServerID("a"), c.leader())
+		})
+	}
+}
+
 // A removed server that couldn't be told learns of its removal when it asks for votes. From then on
 // it is quiet.
 func TestRemovedServerLearnsItLater(t *testing.T) {
