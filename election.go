@@ -1,6 +1,7 @@
 package raft
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -253,6 +254,7 @@ func (c *Core) answerVote(m *wire.Message) {
 	if last := m.VoteRequest().Last; !free || !c.mayElect(last) {
 		c.refusedForLost(last)
 		c.reply(m, wire.VoteResponse{}.Message())
+		c.splitWith(m)
 		return
 	}
 	if _, asks := c.role.(*candidate); asks {
@@ -273,6 +275,26 @@ func (c *Core) answerVote(m *wire.Message) {
 	answer.To, answer.ToIncarnation, answer.Term = m.From, m.FromIncarnation, c.state.Term
 	c.stamp(&answer)
 	c.out.send(answer, c.everything())
+}
+
+// splitWith looks at another candidate of this term, with which this one splits the vote. Where neither
+// wins, both would wait for an election timeout. So one of the two asks again after a heartbeat interval,
+// when the votes of this term should be here, and the other one keeps to its time. It is the one that has
+// more of the log, since the other one may not win at all; of equals, the one whose ID comes first.
+func (c *Core) splitWith(m *wire.Message) {
+	r, asks := c.role.(*candidate)
+	if !asks || r.pre || c.log.configuration() == nil || c.lacksRoom() {
+		return
+	}
+	own, other := c.end(), m.VoteRequest().Last
+	if cmp.Or(cmp.Compare(own.Term, other.Term), cmp.Compare(own.Index, other.Index), cmp.Compare(m.From, c.id)) < 0 {
+		return
+	}
+	interval := c.config.Heartbeat
+	again := interval + time.Duration(c.luck(luckElection, uint64(c.state.Term), c.attempt)%max(uint64(interval)/2, 1))
+	if c.dues[electDeadline] > c.now+Instant(again) {
+		c.arm(electDeadline, again)
+	}
 }
 
 // everything is the number of the write that makes everything durable that was decided so far.

@@ -1,6 +1,7 @@
 package raft_test
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -96,6 +97,86 @@ func TestLostLeaderIsReplacedSoon(t *testing.T) {
 			c.settle()
 		}
 		require.Equal(t, "leader", c.status(ahead).Role, "%s has the longer log", ahead)
+	}
+}
+
+// candidates founds a cluster of a, b and c, takes away its leader a, and lets b and c become candidates of
+// the same term. It returns their requests for votes, which wait.
+func candidates(t *testing.T) (*cores, []wire.Message) {
+	c := founded(t, 3)
+	c.pass(election)
+	c.servers["a"].cut = true
+	for _, id := range []raft.ServerID{"b", "c"} {
+		c.servers[id].core.Lost(c.now, "a")
+	}
+	c.now = max(c.servers["b"].core.Deadline(), c.servers["c"].core.Deadline())
+	for _, id := range []raft.ServerID{"b", "c"} {
+		c.servers[id].core.Tick(c.now)
+		c.drain(id)
+	}
+	var requests []wire.Message
+	for len(c.network) > 0 {
+		m := c.network[0]
+		if c.network = c.network[1:]; m.Kind() == wire.KindVoteRequest {
+			requests = append(requests, m)
+		} else {
+			c.deliver(m)
+		}
+	}
+	require.Equal(t, "candidate", c.status("b").Role)
+	require.Equal(t, "candidate", c.status("c").Role)
+	require.Equal(t, c.status("b").Term, c.status("c").Term)
+	return c, requests
+}
+
+// Two candidates that split the vote don't both wait for an election timeout.
+func TestSplitVoteIsRepeatedSoon(t *testing.T) {
+	c, requests := candidates(t)
+	term := c.status("b").Term
+	for _, m := range requests {
+		c.deliver(m)
+	}
+	c.settle()
+	require.Equal(t, "candidate", c.status("b").Role, "it doesn't have the other's vote")
+	require.Equal(t, "candidate", c.status("c").Role)
+	c.pass(2 * heartbeat)
+	require.Equal(t, raft.ServerID("b"), c.leader(), "the first of equals")
+	require.Equal(t, term+1, c.status("b").Term)
+}
+
+// Of two candidates in a term, the one asks again soon that has more of the log; of equals, the first one.
+// The other one keeps to its time.
+func TestWhoRepeatsASplitVote(t *testing.T) {
+	for _, test := range []struct {
+		server, other raft.ServerID
+		ahead         int       // of this server, in entries
+		term          raft.Term // of the other one's last entry, if it isn't the same
+		soon          bool
+	}{
+		{server: "b", other: "c", soon: true},
+		{server: "c", other: "b"},
+		{server: "c", other: "b", ahead: 1, soon: true},
+		{server: "b", other: "c", ahead: -1},
+		{server: "b", other: "c", ahead: 1, term: 2},
+	} {
+		t.Run(fmt.Sprintf("%+v", test), func(t *testing.T) {
+			c, _ := candidates(t)
+			core, s, other := c.servers[test.server].core, c.status(test.server), c.status(test.other)
+			before := core.Deadline()
+			require.Greater(t, before, c.now+raft.Instant(2*heartbeat))
+			last := wire.Place{Index: s.Last - raft.Index(test.ahead), Term: max(s.LastTerm, test.term)}
+			c.deliver(wire.VoteRequest{Last: last}.Message().In(wire.Envelope{
+				From: test.other, To: test.server, Cluster: other.Cluster,
+				FromIncarnation: other.Incarnation, ToIncarnation: s.Incarnation, Term: s.Term,
+			}))
+			require.Equal(t, "candidate", c.status(test.server).Role)
+			if !test.soon {
+				require.Equal(t, before, core.Deadline())
+				return
+			}
+			require.GreaterOrEqual(t, core.Deadline(), c.now+raft.Instant(heartbeat), "votes of this term may be on their way")
+			require.Less(t, core.Deadline(), c.now+raft.Instant(2*heartbeat))
+		})
 	}
 }
 
