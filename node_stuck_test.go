@@ -81,6 +81,7 @@ func TestNobodyOutlivesItsContextWhileTheLoopStandsStill(t *testing.T) {
 				time.Sleep(20 * electionTimeout)
 				node := c.nodes["a"]
 				require.Equal(t, "leader", node.Status().Role)
+				synctest.Wait() // the turn in which it answered has ended
 				hangs.Store(true)
 				if name == "Transport.SetServers" {
 					c.disks["d"] = &disk{Storage: memory.NewStorage()}
