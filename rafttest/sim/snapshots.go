@@ -388,14 +388,15 @@ func (w *World) readSnapshot(s *server, meta *raft.SnapshotMeta) ([]byte, error)
 }
 
 // spoil damages the current snapshot on the model of a disk. It does so only if an earlier snapshot
-// can take its place with the entries behind it, or if other servers can send one. It reports
-// whether it did.
+// can take its place with the entries behind it, or if other servers can send one. The earlier one is
+// about to go when a full disk's core has read the current one and found it sound. It reports whether
+// it did.
 func (w *World) spoil(s *server) bool {
 	d := s.disk
 	if d.wal != nil || d.spoiled || d.current == nil {
 		return false
 	}
-	goes := slices.ContainsFunc(s.writes, func(write *raft.Write) bool { return write.Compact > d.previous.index() })
+	goes := s.sound == d.current || slices.ContainsFunc(s.writes, func(write *raft.Write) bool { return write.Compact > d.previous.index() })
 	if (d.previous == nil || goes || d.lacks(d.previous.index(), d.current.index())) && !w.expendable(w.index(s)) {
 		return false
 	}
